@@ -1,0 +1,91 @@
+package ipc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+)
+
+// Error is a refusal in words that are safe to show, with a stable code. It is
+// the only kind of error that crosses the socket; every other error crosses it
+// as "internal_error".
+type Error struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	// Cure says what to do about it.
+	Cure string `json:"cure"`
+	// TriesLeft is set for wrong_pin and wrong_number.
+	TriesLeft *int `json:"tries_left,omitempty"`
+	// Status is the final status, for a request that is over.
+	Status string `json:"status,omitempty"`
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Message }
+
+// Codes of the local API. They are stable: programs branch on them.
+const (
+	CodeBadRequest       = "bad_request"
+	CodeNotFound         = "not_found"
+	CodeNotEnrolled      = "not_enrolled"
+	CodeForbidden        = "forbidden"
+	CodeInternal         = "internal_error"
+	CodeUnreachable      = "service_unreachable"
+	CodeServer           = "server_unreachable"
+	CodeServerRefused    = "server_refused"
+	CodeNotDecidable     = "not_pending"
+	CodeMismatch         = "display_mismatch"
+	CodeNumberRequired   = "number_required"
+	CodeWrongNumber      = "wrong_number"
+	CodePINRequired      = "pin_required"
+	CodeBadPIN           = "bad_pin"
+	CodeWrongPIN         = "wrong_pin"
+	CodePINLocked        = "pin_locked"
+	CodeChipUnavailable  = "chip_unavailable"
+	CodeForeignKey       = "foreign_key"
+	CodeSurfaceForbidden = "surface_forbidden"
+	CodeTooLarge         = "body_too_large"
+)
+
+var httpStatus = map[string]int{
+	CodeBadRequest:       http.StatusBadRequest,
+	CodeNotFound:         http.StatusNotFound,
+	CodeNotEnrolled:      http.StatusNotFound,
+	CodeForbidden:        http.StatusForbidden,
+	CodeInternal:         http.StatusInternalServerError,
+	CodeServer:           http.StatusBadGateway,
+	CodeNotDecidable:     http.StatusConflict,
+	CodeMismatch:         http.StatusConflict,
+	CodeChipUnavailable:  http.StatusServiceUnavailable,
+	CodeSurfaceForbidden: http.StatusForbidden,
+	CodeTooLarge:         http.StatusRequestEntityTooLarge,
+}
+
+// Errorf makes an Error of a code, a cure and a message.
+func Errorf(code, cure, format string, args ...any) *Error {
+	return &Error{Code: code, Cure: cure, Message: fmt.Sprintf(format, args...)}
+}
+
+// AsError returns the Error in err's chain, or the one that stands for every
+// error whose text may not cross the socket.
+func AsError(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return Errorf(CodeInternal, "see the log of countersignd", "internal error")
+}
+
+type errorBody struct {
+	Error *Error `json:"error"`
+}
+
+func writeError(w http.ResponseWriter, e *Error) {
+	status, ok := httpStatus[e.Code]
+	if !ok {
+		status = http.StatusUnprocessableEntity
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(errorBody{e})
+}

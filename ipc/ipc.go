@@ -1,0 +1,219 @@
+// Package ipc is the local API of the service: what countersignd offers on its
+// unix socket, and how the user's programs call it.
+//
+// The protocol is HTTP/1.1 with JSON over the socket, so that
+// "curl --unix-socket" is a client. Callers are known by what the kernel says
+// of their socket (SO_PEERCRED), never by what they send. Each route declares
+// in the route table who may call it; a route without a rule does not start.
+//
+// What a session helper sends is a user's click and keystrokes. It is never
+// proof of a PIN: the chip checks that.
+package ipc
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"countersign/internal/secret"
+)
+
+// SystemSocket is where the system service listens.
+const SystemSocket = "/run/countersign/agent.sock"
+
+// UserSocket is where the service of a single user listens: below
+// $XDG_RUNTIME_DIR, or "" where that is not set.
+func UserSocket() string {
+	dir := os.Getenv("XDG_RUNTIME_DIR")
+	if dir == "" {
+		return ""
+	}
+	return filepath.Join(dir, "countersign", "agent.sock")
+}
+
+// DefaultSocket is the user's own service where its socket exists, else the
+// system's.
+func DefaultSocket() string {
+	if s := UserSocket(); s != "" {
+		if _, err := os.Stat(s); err == nil {
+			return s
+		}
+	}
+	return SystemSocket
+}
+
+// Status is the service as a whole, answered by GET /v1/status.
+type Status struct {
+	Version string `json:"version"`
+	// Mode is "system" or "user".
+	Mode string `json:"mode"`
+	// Degraded says, in words for people, what does not work and why; empty
+	// when all is well.
+	Degraded []string `json:"degraded"`
+	// Keys describes the key provider, e.g. "tpm".
+	Keys string `json:"keys"`
+	// Profiles and Pending count what the caller may see.
+	Profiles int `json:"profiles"`
+	Pending  int `json:"pending"`
+}
+
+// Profile is one user at one Token Server, on this device.
+type Profile struct {
+	ID     string `json:"id"`
+	User   string `json:"user"`
+	Server string `json:"server"`
+	Device string `json:"device"`
+	Name   string `json:"name"`
+	Key    Key    `json:"key"`
+	// State is "active", "unconfirmed" (the issuing page must confirm the
+	// code) or "revoked".
+	State string `json:"state"`
+	// Reason says why a profile is not active.
+	Reason string `json:"reason,omitempty"`
+	// Connected says whether the last exchange with the server succeeded.
+	Connected  bool      `json:"connected"`
+	EnrolledAt time.Time `json:"enrolled_at"`
+	// UID is the owner.
+	UID uint32 `json:"uid"`
+}
+
+// Key says where the keys of a profile live and what protects them.
+type Key struct {
+	Provider   string `json:"provider"`
+	Protection string `json:"protection"`
+}
+
+// Enrollment asks the service to enroll its caller, POST /v1/enrollments.
+type Enrollment struct {
+	// URI is the whole countersign:enroll link, with its one-time token.
+	URI secret.Value
+	// Key is "tpm" or "piv[:serial]".
+	Key string
+	// Name is what the server shows for this device.
+	Name string
+	PIN  secret.Value
+}
+
+// Enrolled is the answer to an Enrollment.
+type Enrolled struct {
+	Profile string `json:"profile"`
+	Device  string `json:"device"`
+	Key     Key    `json:"key"`
+	// ConfirmCode, where the server asks for it, is the 6-digit code that the
+	// issuing page must confirm before the profile is active.
+	ConfirmCode string `json:"confirm_code,omitempty"`
+}
+
+// RelyingParty is who asks.
+type RelyingParty struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Request is an approval request as the list shows it.
+type Request struct {
+	// ID is the server's transaction id.
+	ID         string       `json:"id"`
+	Profile    string       `json:"profile"`
+	Client     RelyingParty `json:"client"`
+	Message    string       `json:"message"`
+	Type       string       `json:"type"`
+	Method     string       `json:"method"`
+	Class      string       `json:"class"`
+	ReceivedAt time.Time    `json:"received_at"`
+	ExpiresAt  time.Time    `json:"expires_at"`
+	// Status is "pending", "approved", "denied", "expired", "cancelled",
+	// "failed", or "unconfirmed" for a decision the server has not yet
+	// acknowledged.
+	Status string `json:"status"`
+}
+
+// Display is one request with exactly what a person must be shown,
+// GET /v1/requests/{id}.
+type Display struct {
+	Request
+	// Account is user@host, for a title; it is not part of the record.
+	Account string `json:"account"`
+	// Lines is the display record, in order, without line ends.
+	Lines []string `json:"lines"`
+	// RequestHash and DisplayHash are base64url SHA-256; an Answer repeats
+	// them, so that nobody approves what was not shown.
+	RequestHash string `json:"request_hash"`
+	DisplayHash string `json:"display_hash"`
+	// NumberDigits is how many digits the person must type; 0 means none.
+	NumberDigits int `json:"number_digits"`
+	// PINNeeded says that approving takes the PIN of the approval key.
+	PINNeeded bool `json:"pin_needed"`
+	HighValue bool `json:"high_value"`
+}
+
+// Decisions and the reasons of a denial, as the wire says them.
+const (
+	Approve   = "approve"
+	Deny      = "deny"
+	Cancelled = "cancelled"
+	NotMe     = "not_me"
+)
+
+// Surfaces: where the person decided, as the caller declares it.
+const (
+	SurfacePrompt = "prompt"
+	SurfaceTTY    = "tty"
+	SurfaceCLI    = "cli"
+)
+
+// Answer is a person's decision, POST /v1/requests/{id}/decision.
+type Answer struct {
+	RequestHash string
+	DisplayHash string
+	// Decision is Approve or Deny, Reason for a denial Cancelled or NotMe.
+	Decision string
+	Reason   string
+	// Number is what the person typed.
+	Number  string
+	Surface string
+	PIN     secret.Value
+}
+
+// Result is what became of a decision.
+type Result struct {
+	ID       string `json:"id"`
+	Decision string `json:"decision"`
+	// Status is the transaction's, as the server confirmed it.
+	Status string `json:"status"`
+	Reason string `json:"reason"`
+	// Confirmed says that the server's signed receipt is stored. While it is
+	// false the decision is safe on disk and delivery goes on.
+	Confirmed bool `json:"confirmed"`
+}
+
+// Kinds of Event.
+const (
+	// EventPending: a request waits; also sent for each one at the start.
+	EventPending = "pending"
+	// EventClosed: the request ended without a decision of this device.
+	EventClosed = "closed"
+	// EventResult: what became of a decision made here.
+	EventResult = "result"
+	// EventReady: everything that was pending at the start has been sent.
+	EventReady = "ready"
+)
+
+// Event is one line of the stream GET /v1/events.
+type Event struct {
+	Kind    string   `json:"kind"`
+	Request *Request `json:"request,omitempty"`
+	Result  *Result  `json:"result,omitempty"`
+	// Pending is the number of requests now waiting for the caller.
+	Pending int `json:"pending"`
+}
+
+// Check is one finding of doctor.
+type Check struct {
+	Code string `json:"code"`
+	// Status is "ok", "warn" or "fail".
+	Status string `json:"status"`
+	Detail string `json:"detail"`
+	// Cure is the command or step that mends it.
+	Cure string `json:"cure"`
+}

@@ -1,0 +1,150 @@
+package ipc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+const maxBody = 64 << 10
+
+// Access says who may call a route. The zero value is no rule at all, and a
+// table that holds it is refused.
+type Access int
+
+// The rules.
+const (
+	// ReadOwn: every local user reads what is their own; root reads all.
+	ReadOwn Access = iota + 1
+	// ActOwn: every local user acts on what is their own; root too decides
+	// nothing but its own.
+	ActOwn
+)
+
+// Scope is what a caller may touch, made from the route's rule and the
+// kernel's uid. Handlers filter by it and hold no rule of their own.
+type Scope struct {
+	Peer Peer
+	all  bool
+}
+
+// Covers reports whether something owned by uid is within the scope.
+func (s Scope) Covers(uid uint32) bool { return s.all || s.Peer.UID == uid }
+
+func (a Access) scope(p Peer) Scope {
+	return Scope{Peer: p, all: a == ReadOwn && p.UID == 0}
+}
+
+// Route is one call of the local API.
+type Route struct {
+	// Pattern is as in http.ServeMux, e.g. "GET /v1/status".
+	Pattern string
+	Access  Access
+	// Handle answers with a value to encode, or an error. A nil value means
+	// that it wrote the response itself.
+	Handle func(w http.ResponseWriter, r *http.Request, s Scope) (any, error)
+}
+
+// NewHandler makes the routes' handler. It fails when a route has no rule.
+func NewHandler(log *slog.Logger, routes []Route) (http.Handler, error) {
+	mux := http.NewServeMux()
+	for _, route := range routes {
+		if route.Access != ReadOwn && route.Access != ActOwn {
+			return nil, fmt.Errorf("ipc: route %q has no access rule", route.Pattern)
+		}
+		mux.HandleFunc(route.Pattern, func(w http.ResponseWriter, r *http.Request) { route.serve(log, w, r) })
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, Errorf(CodeNotFound, "upgrade countersignd", "this service has no such call"))
+	})
+	return mux, nil
+}
+
+func (rt Route) serve(log *slog.Logger, w http.ResponseWriter, r *http.Request) {
+	peer, ok := r.Context().Value(peerKey{}).(Peer)
+	if !ok {
+		writeError(w, Errorf(CodeForbidden, "", "the caller is unknown"))
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	v, err := rt.Handle(w, r, rt.Access.scope(peer))
+	if err != nil {
+		e := AsError(err)
+		log.Info("local call refused", "route", rt.Pattern, "uid", peer.UID, "pid", peer.PID, "code", e.Code, "error", err)
+		writeError(w, e)
+		return
+	}
+	if v != nil {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(v)
+	}
+}
+
+// Decode reads a JSON body into v. Unknown members are refused: a caller that
+// says more than the service understands must not be half obeyed.
+func Decode(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return Errorf(CodeTooLarge, "", "the body is over %d bytes", maxBody)
+		}
+		// The decoder's text may quote the body, which may hold a PIN.
+		return Errorf(CodeBadRequest, "", "the body is not the JSON this call takes")
+	}
+	return nil
+}
+
+// Listen makes the socket at path, with its directory. A socket that is left
+// over from a service that died is replaced; one that answers is not.
+func Listen(path string, mode os.FileMode) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("ipc: %w", err)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("ipc: another service answers at %s", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("ipc: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("ipc: %w", err)
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("ipc: %w", err)
+	}
+	return l, nil
+}
+
+// Serve answers on l until ctx ends, then lets calls under way finish for a
+// moment. Streams end with ctx.
+func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	srv := &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		ConnContext:       withPeer,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+	}
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		if srv.Shutdown(grace) != nil {
+			_ = srv.Close()
+		}
+	})
+	defer stop()
+	if err := srv.Serve(peerListener{l}); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("ipc: %w", err)
+	}
+	return nil
+}

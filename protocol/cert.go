@@ -1,0 +1,93 @@
+package protocol
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"fmt"
+)
+
+// Role is what a certified key is for.
+type Role string
+
+// The roles.
+const (
+	// RoleDevice authenticates mTLS and signs denials and C0 and C1 approvals.
+	RoleDevice Role = "device"
+	// RoleApproval signs C2 and C3 approvals, and nothing else.
+	RoleApproval Role = "approval"
+	// RoleIssuer is the server's own signing key.
+	RoleIssuer Role = "issuer"
+)
+
+// oidKeyInfo names the certificate extension below. The arc is the one that
+// IANA keeps for documentation (RFC 5612); the extension is not critical, so
+// that OpenSSL verifies chains that carry it.
+func oidKeyInfo() asn1.ObjectIdentifier {
+	return asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 32473, 17, 1}
+}
+
+// KeyInfo is the certificate extension that says what a key is for and what
+// binds it, as the server established at enrollment.
+type KeyInfo struct {
+	Role       Role
+	PINBound   bool
+	TouchBound bool
+	// Attestation is the format of the verdict.
+	Attestation string
+}
+
+type asn1KeyInfo struct {
+	Role        string `asn1:"utf8"`
+	PINBound    bool
+	TouchBound  bool
+	Attestation string `asn1:"utf8"`
+}
+
+// Extension encodes k for a certificate template's ExtraExtensions.
+func (k KeyInfo) Extension() (pkix.Extension, error) {
+	der, err := asn1.Marshal(asn1KeyInfo{string(k.Role), k.PINBound, k.TouchBound, k.Attestation})
+	if err != nil {
+		return pkix.Extension{}, fmt.Errorf("protocol: %w", err)
+	}
+	return pkix.Extension{Id: oidKeyInfo(), Value: der}, nil
+}
+
+// ParseKeyInfo reads the extension from a certificate.
+func ParseKeyInfo(cert *x509.Certificate) (KeyInfo, error) {
+	for _, ext := range cert.Extensions {
+		if !ext.Id.Equal(oidKeyInfo()) {
+			continue
+		}
+		var a asn1KeyInfo
+		if rest, err := asn1.Unmarshal(ext.Value, &a); err != nil || len(rest) > 0 {
+			return KeyInfo{}, errorf(CodeBadCert, "the certificate's key information is malformed")
+		}
+		return KeyInfo{Role(a.Role), a.PINBound, a.TouchBound, a.Attestation}, nil
+	}
+	return KeyInfo{}, errorf(CodeBadCert, "the certificate does not say what its key is for")
+}
+
+// MaySign checks that the key may sign d: approvals of C2 and C3 by an
+// approval key, C3 by one bound to touch where that is attested; all else by
+// the device key. It makes every verifier, not the server alone, the judge.
+func (k KeyInfo) MaySign(d *Decision) error {
+	want := RoleFor(d.Decision, d.UV.Class)
+	switch {
+	case k.Role != want:
+		return errorf(CodeMismatch, "this decision takes the %s key", want)
+	case want == RoleApproval && !k.PINBound:
+		return errorf(CodeMismatch, "a %s approval takes a key bound to a PIN", d.UV.Class)
+	case want == RoleApproval && d.UV.Class >= C3 && !k.TouchBound:
+		return errorf(CodeMismatch, "a C3 approval takes a key bound to touch")
+	}
+	return nil
+}
+
+// RoleFor is the role whose key a device signs such a decision with.
+func RoleFor(decision string, class Class) Role {
+	if decision == Approve && class >= C2 {
+		return RoleApproval
+	}
+	return RoleDevice
+}

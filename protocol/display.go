@@ -1,0 +1,85 @@
+package protocol
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+)
+
+// DisplayVersion is the version of the display record that Display makes now.
+// A change of wording is a new version; old ones stay, since evidence is
+// verified for years.
+const DisplayVersion = 1
+
+// Record is the display record: the exact lines a person sees, in order.
+type Record []string
+
+// Bytes is the record as hashed: UTF-8 lines, each ended by LF.
+func (r Record) Bytes() []byte {
+	return []byte(strings.Join(r, "\n") + "\n")
+}
+
+// Hash names the record in a decision.
+func (r Record) Hash() string { return Hash(r.Bytes()) }
+
+// Display makes the display record of a valid request. Device and server call
+// this same function, so that what was seen can be recomputed from evidence.
+// The language is "en"; tz is an IANA time zone name, needing the program to
+// carry or find the time zone database.
+//
+// Lines that begin in the first column are ours. Text of the relying party
+// stands behind two spaces, where no text can imitate a line of ours.
+func Display(r *Request, version int, language, tz string) (Record, error) {
+	if version != DisplayVersion {
+		return nil, errorf(CodeBadMessage, "display_v %d is unknown", version)
+	}
+	if language != "en" {
+		return nil, errorf(CodeBadMessage, "lang is unknown")
+	}
+	// "Local" would mean something else on each machine.
+	loc, err := time.LoadLocation(tz)
+	if err != nil || tz == "" || tz == "Local" {
+		return nil, errorf(CodeBadMessage, "tz is unknown")
+	}
+	rec := Record{r.Client.Name + " asks you to approve:", "  " + r.Message}
+	for _, d := range r.Details {
+		rec = append(rec, "  "+d.Label+": "+d.Value)
+	}
+	if r.HighValue {
+		rec = append(rec, "This is marked as high value.")
+	}
+	rec = append(rec, reported(r)...)
+	if r.SigningData != "" {
+		sum := sha256.Sum256([]byte(r.SigningData))
+		rec = append(rec, "Signed data, SHA-256: "+hex.EncodeToString(sum[:]))
+	}
+	const layout = "2006-01-02 15:04:05 -07:00"
+	return append(
+		rec,
+		"Server: "+r.Issuer,
+		"Sent: "+time.Unix(r.IssuedAt, 0).In(loc).Format(layout),
+		"Expires: "+time.Unix(r.ExpiresAt, 0).In(loc).Format(layout),
+	), nil
+}
+
+func reported(r *Request) []string {
+	if r.Context == nil {
+		return nil
+	}
+	var lines []string
+	for _, c := range []struct{ label, value string }{
+		{"IP address", r.Context.IP},
+		{"Place", r.Context.Place},
+		{"Browser", r.Context.UserAgent},
+		{"Device", r.Context.Device},
+	} {
+		if c.value != "" {
+			lines = append(lines, "  "+c.label+": "+c.value)
+		}
+	}
+	if lines == nil {
+		return nil
+	}
+	return append([]string{"Reported by " + r.Client.Name + ", not checked:"}, lines...)
+}

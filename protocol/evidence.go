@@ -1,0 +1,173 @@
+package protocol
+
+import (
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/pem"
+	"time"
+)
+
+// Evidence is everything that proves one decision to somebody who trusts only
+// the server's CA certificates.
+type Evidence struct {
+	// Compact JWS, as they went over the wire.
+	Request  string `json:"request"`
+	Decision string `json:"decision"`
+	Receipt  string `json:"receipt"`
+	// Certificates is the chain of the key that signed the decision, PEM,
+	// leaf first, root last; IssuerCertificates that of the server's key.
+	Certificates       []string `json:"certificates"`
+	IssuerCertificates []string `json:"issuer_certificates"`
+	// Attestation repeats the receipt's verdict.
+	Attestation Verdict `json:"attestation"`
+}
+
+// Verified is what evidence proves once it is verified.
+type Verified struct {
+	Request  *Request
+	Decision *Decision
+	Receipt  *Receipt
+	Display  Record
+	Key      KeyInfo
+}
+
+// Verify checks e against trusted roots; with nil roots it trusts the roots
+// that e itself brings, which proves only that e is consistent. It needs no
+// network and no clock: certificates are judged at the receipt's time.
+func (e *Evidence) Verify(roots *x509.CertPool) (*Verified, error) {
+	issuer, err := parseChain(e.IssuerCertificates, roots)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := parseChain(e.Certificates, roots)
+	if err != nil {
+		return nil, err
+	}
+	v, err := e.parse(issuer, signer)
+	if err != nil {
+		return nil, err
+	}
+	at := time.Unix(v.Receipt.IssuedAt, 0)
+	if err := issuer.verify(at, RoleIssuer); err != nil {
+		return nil, err
+	}
+	if err := signer.verify(at, v.Key.Role); err != nil {
+		return nil, err
+	}
+	return v, v.consistent(e)
+}
+
+func (e *Evidence) parse(issuer, signer chain) (*Verified, error) {
+	issuerKeys, err := issuer.keys()
+	if err != nil {
+		return nil, err
+	}
+	signerKeys, err := signer.keys()
+	if err != nil {
+		return nil, err
+	}
+	v := new(Verified)
+	if v.Request, err = ParseRequest(e.Request, issuerKeys); err != nil {
+		return nil, err
+	}
+	if v.Receipt, err = ParseReceipt(e.Receipt, issuerKeys); err != nil {
+		return nil, err
+	}
+	if v.Decision, err = ParseDecision(e.Decision, signerKeys); err != nil {
+		return nil, err
+	}
+	if v.Key, err = ParseKeyInfo(signer.leaf); err != nil {
+		return nil, err
+	}
+	d := v.Decision
+	v.Display, err = Display(v.Request, d.DisplayVersion, d.Language, d.TimeZone)
+	return v, err
+}
+
+// consistent checks that the parts are about one another.
+func (v *Verified) consistent(e *Evidence) error {
+	if err := v.Decision.Answers(e.Request, v.Request); err != nil {
+		return err
+	}
+	if err := v.Key.MaySign(v.Decision); err != nil {
+		return err
+	}
+	if err := v.Receipt.Acknowledges(e.Decision, v.Decision); err != nil {
+		return err
+	}
+	want := StateDenied
+	if v.Decision.Decision == Approve {
+		want = StateApproved
+	}
+	if v.Receipt.State != want {
+		return errorf(CodeMismatch, "the receipt says %s of a decision to %s", v.Receipt.State, v.Decision.Decision)
+	}
+	if v.Receipt.Attestation != e.Attestation {
+		return errorf(CodeMismatch, "the attestation is not the receipt's")
+	}
+	if at := v.Receipt.IssuedAt; at < v.Request.IssuedAt || at > v.Request.ExpiresAt {
+		return errorf(CodeMismatch, "the receipt is not from the request's lifetime")
+	}
+	return nil
+}
+
+// chain is a leaf with what leads to a root.
+type chain struct {
+	leaf         *x509.Certificate
+	intermediate *x509.CertPool
+	roots        *x509.CertPool
+}
+
+func parseChain(certs []string, roots *x509.CertPool) (chain, error) {
+	c := chain{intermediate: x509.NewCertPool(), roots: roots}
+	var last *x509.Certificate
+	for _, text := range certs {
+		block, rest := pem.Decode([]byte(text))
+		if block == nil || block.Type != "CERTIFICATE" || len(rest) > 0 {
+			return chain{}, errorf(CodeBadCert, "a certificate is not one PEM block")
+		}
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return chain{}, errorf(CodeBadCert, "a certificate is malformed")
+		}
+		if c.leaf == nil {
+			c.leaf = cert
+		} else {
+			c.intermediate.AddCert(cert)
+		}
+		last = cert
+	}
+	if c.leaf == nil {
+		return chain{}, errorf(CodeBadCert, "there is no certificate")
+	}
+	if c.roots == nil {
+		c.roots = x509.NewCertPool()
+		c.roots.AddCert(last)
+	}
+	return c, nil
+}
+
+func (c chain) keys() (Keys, error) {
+	if _, ok := c.leaf.PublicKey.(*ecdsa.PublicKey); !ok {
+		return nil, errorf(CodeBadCert, "the certificate's key is not on P-256")
+	}
+	return NewKeys(c.leaf.PublicKey)
+}
+
+func (c chain) verify(at time.Time, role Role) error {
+	_, err := c.leaf.Verify(x509.VerifyOptions{
+		Roots: c.roots, Intermediates: c.intermediate, CurrentTime: at,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return errorf(CodeBadCert, "the %s certificate does not lead to a trusted root at the time of the receipt", role)
+	}
+	info, err := ParseKeyInfo(c.leaf)
+	if err != nil {
+		return err
+	}
+	if info.Role != role || c.leaf.IsCA {
+		return errorf(CodeBadCert, "the certificate is not for the %s role", role)
+	}
+	return nil
+}

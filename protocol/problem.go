@@ -1,0 +1,49 @@
+package protocol
+
+// MediaTypeProblem is the content type of a Problem.
+const MediaTypeProblem = "application/problem+json"
+
+// Problem is how the server refuses, as RFC 9457 says, with a stable code that
+// programs branch on. It implements error.
+type Problem struct {
+	// Type is "about:blank": the code below names the problem.
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	Code   string `json:"code"`
+	// State is the transaction's state, where the refusal is about one.
+	State State `json:"state,omitempty"`
+	// TriesLeft and Rejection come with wrong_number.
+	TriesLeft *int   `json:"tries_left,omitempty"`
+	Rejection string `json:"rejection,omitempty"`
+}
+
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return p.Title
+	}
+	return p.Title + ": " + p.Detail
+}
+
+// Codes of the device API's problems, beside those of Error.
+const (
+	ProblemBadRequest      = "bad_request"
+	ProblemNotFound        = "not_found"
+	ProblemUnauthorized    = "unauthorized"
+	ProblemBodyTooLarge    = "body_too_large"
+	ProblemInternal        = "internal_error"
+	ProblemTokenUnknown    = "token_unknown"
+	ProblemTokenUsed       = "token_used"
+	ProblemTokenExpired    = "token_expired"
+	ProblemBadCSR          = "bad_csr"
+	ProblemAttestation     = "attestation_refused"
+	ProblemUserLocked      = "user_locked"
+	ProblemDeviceLimit     = "device_limit"
+	ProblemRevoked         = "enrollment_revoked"
+	ProblemUnconfirmed     = "enrollment_unconfirmed"
+	ProblemAlreadyDecided  = "already_decided"
+	ProblemWrongNumber     = "wrong_number"
+	ProblemRoleForbidden   = "key_role_forbidden"
+	ProblemDecisionRefused = "decision_refused"
+)

@@ -1,0 +1,136 @@
+package protocol
+
+import "crypto"
+
+const (
+	typReceipt   = "decision-receipt+jwt"
+	typRejection = "decision-rejection+jwt"
+)
+
+// Chip is what a security chip says of itself.
+type Chip struct {
+	Vendor   string `json:"vendor,omitempty"`
+	Model    string `json:"model,omitempty"`
+	Firmware string `json:"firmware,omitempty"`
+}
+
+// Attestation formats.
+const (
+	AttestationNone = "none"
+	AttestationTPM2 = "tpm2"
+	AttestationPIV  = "piv"
+)
+
+// Verdict is what the server established at enrollment about the keys of a
+// device. It stands inside the signed receipt, so that it need not be taken
+// from plain JSON.
+type Verdict struct {
+	Format string `json:"format"`
+	// Attested says that the chip itself proved what follows.
+	Attested   bool `json:"attested"`
+	PINBound   bool `json:"pin_bound"`
+	TouchBound bool `json:"touch_bound"`
+	// Isolation is "service" where the agent said it runs under a uid of its
+	// own, else "user".
+	Isolation string `json:"isolation"`
+	Chip      Chip   `json:"chip"`
+}
+
+func (v Verdict) rules() []textRule {
+	return []textRule{
+		{"attestation.format", v.Format, maxLabel, true},
+		{"attestation.isolation", v.Isolation, maxLabel, true},
+		{"attestation.chip.vendor", v.Chip.Vendor, maxName, false},
+		{"attestation.chip.model", v.Chip.Model, maxName, false},
+		{"attestation.chip.firmware", v.Chip.Firmware, maxName, false},
+	}
+}
+
+// Receipt is the server's signed word on what a decision led to.
+type Receipt struct {
+	Issuer   string `json:"iss"`
+	Audience string `json:"aud"`
+	ID       string `json:"jti"`
+	IssuedAt int64  `json:"iat"`
+	// Decision is the Hash of the decision's compact bytes.
+	Decision string `json:"decision"`
+	// State is the transaction's final state.
+	State       State   `json:"state"`
+	Attestation Verdict `json:"attestation"`
+}
+
+// SignReceipt validates r and signs it with the server's key.
+func SignReceipt(key crypto.Signer, r *Receipt) (string, error) {
+	if err := r.validate(); err != nil {
+		return "", err
+	}
+	return sign(key, typReceipt, r)
+}
+
+// ParseReceipt verifies a receipt with the server's keys.
+func ParseReceipt(compact string, keys Keys) (*Receipt, error) {
+	r := new(Receipt)
+	if err := verify(compact, typReceipt, keys, r); err != nil {
+		return nil, err
+	}
+	return r, r.validate()
+}
+
+func (r *Receipt) validate() error {
+	rules := append(r.Attestation.rules(), textRule{"jti", r.ID, maxID, true}, textRule{"aud", r.Audience, maxID, true})
+	if err := checkTexts(rules); err != nil {
+		return err
+	}
+	if !ValidIssuer(r.Issuer) || r.IssuedAt <= 0 || !isHash(r.Decision) || !r.State.Final() {
+		return errorf(CodeBadMessage, "the receipt is incomplete")
+	}
+	return nil
+}
+
+// Acknowledges checks that the receipt is for this decision of this device.
+func (r *Receipt) Acknowledges(compact string, d *Decision) error {
+	if r.Issuer != d.Audience || r.Audience != d.Issuer || r.ID != d.ID || r.Decision != Hash([]byte(compact)) {
+		return errorf(CodeMismatch, "the receipt is for another decision")
+	}
+	return nil
+}
+
+// Rejection is the server's signed refusal of a decision that used up a try.
+type Rejection struct {
+	Issuer   string `json:"iss"`
+	Audience string `json:"aud"`
+	ID       string `json:"jti"`
+	IssuedAt int64  `json:"iat"`
+	Decision string `json:"decision"`
+	// Code is the problem's code, e.g. "wrong_number".
+	Code string `json:"code"`
+	// TriesLeft is how many numbers the server will still look at, over all
+	// devices.
+	TriesLeft int `json:"tries_left"`
+	// State is StatePending, or StateFailed after the last try.
+	State State `json:"state"`
+}
+
+// SignRejection signs r with the server's key.
+func SignRejection(key crypto.Signer, r *Rejection) (string, error) {
+	if err := r.validate(); err != nil {
+		return "", err
+	}
+	return sign(key, typRejection, r)
+}
+
+// ParseRejection verifies a rejection with the server's keys.
+func ParseRejection(compact string, keys Keys) (*Rejection, error) {
+	r := new(Rejection)
+	if err := verify(compact, typRejection, keys, r); err != nil {
+		return nil, err
+	}
+	return r, r.validate()
+}
+
+func (r *Rejection) validate() error {
+	if !ValidIssuer(r.Issuer) || r.IssuedAt <= 0 || !isHash(r.Decision) || r.ID == "" || r.Audience == "" || r.Code == "" || r.TriesLeft < 0 {
+		return errorf(CodeBadMessage, "the rejection is incomplete")
+	}
+	return nil
+}
