@@ -1,0 +1,45 @@
+// Package testenv starts the real parts a test needs: a TPM, a smart card
+// daemon, a message bus. Each part lives in directories of its own, belongs to
+// the test that started it and ends with that test. Nothing here is ever linked
+// into a shipped command.
+package testenv
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+)
+
+// Need skips the test, visibly, when a tool is missing from PATH. With CI set
+// in the environment a missing tool is a failure, so that no pipeline stays
+// green by testing nothing.
+func Need(tb testing.TB, tools ...string) {
+	tb.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err == nil {
+			continue
+		}
+		if os.Getenv("CI") != "" {
+			tb.Fatalf("this test needs %s, which is not in PATH", tool)
+		}
+		tb.Skipf("this test needs %s, which is not in PATH", tool)
+	}
+}
+
+// Eventually fails the test unless cond becomes true within ten seconds. What
+// names the awaited condition in the failure.
+func Eventually(tb testing.TB, what string, cond func() bool) {
+	tb.Helper()
+	deadline := time.NewTimer(10 * time.Second)
+	defer deadline.Stop()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			tb.Fatalf("still waiting after 10 s: %s", what)
+		}
+	}
+}
