@@ -1,0 +1,62 @@
+# Needs Go, make and git; every target installs what else it needs.
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+SET      ?=
+FUZZTIME ?= 30s
+BENCH    ?= .
+COUNT    ?= 1
+# How long all tests of one package may take together.
+TIMEOUT  ?= 8m
+export GO FUZZTIME
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -X countersign/internal/version.version=$(VERSION)
+
+.PHONY: help deps build test lint fmt bench fuzz vuln demo clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing; SET=demo, test, lint or vuln takes one set only
+	@scripts/deps $(SET)
+
+build: ## build the three binaries in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: ## run all tests with the race detector
+	@scripts/deps test
+	$(GO) test -json -race -shuffle=on -timeout $(TIMEOUT) ./... | $(GO) run ./internal/testreport
+
+lint: ## check formatting, lint rules, vet and the import rules
+	@scripts/deps lint
+	@unformatted=$$(.tools/gofumpt -l .); if [ -n "$$unformatted" ]; then \
+		printf 'not gofumpt clean (make fmt mends it):\n%s\n' "$$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	.tools/golangci-lint run
+	$(GO) test ./internal/archtest
+
+fmt: ## format the code
+	@scripts/deps lint
+	.tools/gofumpt -w .
+
+bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) \
+		$$(git grep -lE '^func Benchmark[A-Z]' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+
+fuzz: ## run each fuzz target for FUZZTIME
+	scripts/fuzz
+
+vuln: ## look for known vulnerabilities in what we link
+	@scripts/deps vuln
+	.tools/govulncheck ./...
+
+demo: build ## the whole job on a software TPM; AUTO=1 answers by itself
+	@scripts/deps demo
+	$(GO) build -trimpath -o bin/demo/ ./examples/relying-party
+	@AUTO='$(AUTO)' KEEP='$(KEEP)' demo/demo
+
+clean: ## remove what was built and the tools that were installed
+	rm -rf bin .tools
