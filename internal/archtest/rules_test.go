@@ -1,0 +1,104 @@
+package archtest
+
+// module is this module's name with a slash.
+const module = "countersign/"
+
+// mayImport gives, for each package of this module, which others its shipped
+// code may import. Tests of a package import what they like. A new package
+// needs a row here, and whoever writes the row thinks about it.
+func mayImport() map[string][]string {
+	return map[string][]string{
+		"internal/secret":  {},
+		"internal/version": {},
+
+		// The two contracts know nothing of each other.
+		"protocol": {"internal/secret"},
+		"ipc":      {"internal/secret"},
+
+		// A back end knows its port and nothing else.
+		"hsm":         {"internal/secret"},
+		"hsm/tpm":     {"hsm", "internal/secret"},
+		"hsm/piv":     {"hsm", "internal/secret"},
+		"hsm/hsmtest": {"hsm", "internal/secret", "internal/testenv"},
+
+		// The service reaches hardware through the port alone.
+		"agent":          {"agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
+		"agent/state":    {"protocol"},
+		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
+		"agent/verify":   {},
+
+		// What the user runs knows the service's socket and nothing behind it.
+		"session":        {"ipc", "session/notify", "session/prompt", "internal/secret"},
+		"session/notify": {},
+		"session/prompt": {"internal/secret"},
+
+		"tokenserver":                 {"protocol", "tokenserver/fanout", "tokenserver/store", "internal/secret", "internal/version"},
+		"tokenserver/fanout":          {},
+		"tokenserver/store":           {"protocol"},
+		"tokenserver/store/storetest": {"tokenserver/store", "protocol", "internal/testenv"},
+		"tokenserver/store/sqlite":    {"tokenserver/store", "protocol"},
+
+		// Commands wire, and only they choose a back end.
+		"cmd/countersignd":       {"agent", "agent/state", "agent/upstream", "hsm", "hsm/tpm", "ipc", "internal/secret", "internal/version"},
+		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "internal/secret", "internal/version"},
+		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/fanout", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
+
+		// An example uses the published HTTP API, as anybody else would.
+		"examples/relying-party": {},
+
+		"internal/archtest":   {},
+		"internal/e2e":        {"internal/testenv"},
+		"internal/testenv":    {"internal/secret"},
+		"internal/testreport": {},
+	}
+}
+
+// mustNotContain names, for each command we ship, the packages that must not
+// be in it by any path, and why. The name covers what is below it too.
+func mustNotContain() map[string]map[string]string {
+	const (
+		tests = "test helpers stay out of what we ship"
+		noUI  = "the service never draws user interface"
+		apart = "device and server share the protocol and nothing else"
+	)
+	return map[string]map[string]string{
+		"cmd/countersign": {
+			module + "agent":        "the user's program must not hold the key-using core",
+			module + "hsm":          "the user's program must not be able to open a TPM or a card",
+			module + "tokenserver":  apart,
+			module + "hsm/hsmtest":  tests,
+			module + "internal/e2e": tests, module + "internal/testenv": tests,
+			"github.com/google/go-tpm": "the user's program must not be able to open a TPM or a card",
+			"github.com/go-piv":        "the user's program must not be able to open a TPM or a card",
+			"testing":                  tests,
+		},
+		"cmd/countersignd": {
+			module + "session":      noUI,
+			module + "tokenserver":  apart,
+			module + "hsm/hsmtest":  tests,
+			module + "internal/e2e": tests, module + "internal/testenv": tests,
+			"testing": tests,
+		},
+		"cmd/countersign-server": {
+			module + "agent": apart, module + "hsm": apart, module + "session": apart, module + "ipc": apart,
+			module + "tokenserver/store/storetest": tests,
+			module + "internal/e2e":                tests, module + "internal/testenv": tests,
+			"testing": tests,
+		},
+	}
+}
+
+// onlyHere confines modules of others to the packages that wrap them, so that
+// one can be replaced in one place. Tests and their tools are free.
+func onlyHere() map[string][]string {
+	return map[string][]string{
+		"github.com/google/go-tpm":            {"hsm/tpm"},
+		"github.com/foxboron/go-tpm-keyfiles": {"hsm/tpm"},
+		"github.com/go-piv/piv-go":            {"hsm/piv"},
+		"github.com/godbus/dbus":              {"session", "session/notify", "agent/verify"},
+		"github.com/go-jose/go-jose":          {"protocol"},
+		"modernc.org/sqlite":                  {"tokenserver/store/sqlite"},
+		"github.com/pressly/goose":            {"tokenserver/store/sqlite"},
+		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server"},
+	}
+}
