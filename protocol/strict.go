@@ -122,7 +122,7 @@ func checkName(dec *json.Decoder, seen map[string]bool) error {
 		}
 	}
 	if seen[name] {
-		return errorf(CodeBadMessage, "the message gives %q twice", name)
+		return errorf(CodeBadMessage, "the message gives a member twice")
 	}
 	seen[name] = true
 	return nil
