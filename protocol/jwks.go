@@ -1,7 +1,10 @@
 package protocol
 
 import (
+	"bytes"
 	"crypto/ecdsa"
+	"crypto/elliptic"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -23,34 +26,70 @@ func (k Keys) JWKS() ([]byte, error) {
 	return b, nil
 }
 
+// jwk holds the members of RFC 7517 section 4 and RFC 7518 section 6.2 that
+// decide what a key is and what it is for.
+type jwk struct {
+	Kty string          `json:"kty"`
+	Crv string          `json:"crv"`
+	X   string          `json:"x"`
+	Y   string          `json:"y"`
+	D   json.RawMessage `json:"d"`
+	Kid string          `json:"kid"`
+	Use string          `json:"use"`
+	Alg string          `json:"alg"`
+	Ops []string        `json:"key_ops"`
+}
+
 // ParseJWKS reads a key set. A key whose kid is not its thumbprint, that is
-// not P-256, or that is not for verifying signatures, spoils the whole set.
+// not P-256, or that is not for verifying ES256 signatures, spoils the whole
+// set; so does a private key, a member given twice, or a set without keys.
+// Members that say neither are ignored (RFC 7517 section 4), where their names
+// are lower case.
 func ParseJWKS(data []byte) (Keys, error) {
 	if len(data) > MaxMessage {
 		return nil, errorf(CodeTooLarge, "the key set is over %d bytes", MaxMessage)
 	}
-	var raw struct {
-		Keys []struct {
-			Ops []string `json:"key_ops"`
-		} `json:"keys"`
+	if err := checkDocument(json.NewDecoder(bytes.NewReader(data))); err != nil {
+		return nil, err
 	}
-	var set jose.JSONWebKeySet
-	if json.Unmarshal(data, &raw) != nil || json.Unmarshal(data, &set) != nil || len(set.Keys) != len(raw.Keys) {
-		return nil, errorf(CodeUnknownKey, "the key set is malformed")
+	var set struct {
+		Keys []jwk `json:"keys"`
+	}
+	if json.Unmarshal(data, &set) != nil || len(set.Keys) == 0 {
+		return nil, errorf(CodeUnknownKey, "the key set is malformed or empty")
 	}
 	keys := Keys{}
-	for i, k := range set.Keys {
-		if k.Use != "" && k.Use != "sig" || len(raw.Keys[i].Ops) > 0 && !slices.Contains(raw.Keys[i].Ops, "verify") {
-			return nil, errorf(CodeUnknownKey, "the key set holds a key that is not for verifying")
-		}
-		kid, err := Thumbprint(k.Key)
+	for _, k := range set.Keys {
+		pub, err := k.verifier()
 		if err != nil {
 			return nil, err
 		}
-		if kid != k.KeyID {
-			return nil, errorf(CodeUnknownKey, "the key set holds a key whose kid is not its thumbprint")
-		}
-		keys[kid] = k.Key.(*ecdsa.PublicKey)
+		keys[k.Kid] = pub
 	}
 	return keys, nil
+}
+
+// verifier is the key, where it is one to verify ES256 signatures with.
+func (k jwk) verifier() (*ecdsa.PublicKey, error) {
+	if k.Use != "" && k.Use != "sig" || k.Alg != "" && k.Alg != string(jose.ES256) ||
+		k.Ops != nil && !slices.Contains(k.Ops, "verify") || k.D != nil {
+		return nil, errorf(CodeUnknownKey, "the key set holds a key that is not for verifying ES256 signatures")
+	}
+	x, errX := base64.RawURLEncoding.Strict().DecodeString(k.X)
+	y, errY := base64.RawURLEncoding.Strict().DecodeString(k.Y)
+	if k.Kty != "EC" || k.Crv != "P-256" || errX != nil || errY != nil || len(x) != 32 || len(y) != 32 {
+		return nil, errorf(CodeUnknownKey, "the key set holds a key that is not on P-256")
+	}
+	pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
+	if err != nil {
+		return nil, errorf(CodeUnknownKey, "the key set holds a point that is not on P-256")
+	}
+	kid, err := Thumbprint(pub)
+	if err != nil {
+		return nil, err
+	}
+	if kid != k.Kid {
+		return nil, errorf(CodeUnknownKey, "the key set holds a key whose kid is not its thumbprint")
+	}
+	return pub, nil
 }
