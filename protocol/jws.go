@@ -52,7 +52,8 @@ func Thumbprint(pub crypto.PublicKey) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(sum), nil
 }
 
-// sign makes the compact ES256 JWS of claims. The signer may be hardware.
+// sign makes the compact ES256 JWS of claims, unless escapes make it too large
+// for anybody to accept. The signer may be hardware.
 func sign(key crypto.Signer, typ string, claims any) (string, error) {
 	kid, err := Thumbprint(key.Public())
 	if err != nil {
@@ -71,7 +72,14 @@ func sign(key crypto.Signer, typ string, claims any) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("protocol: sign: %w", err)
 	}
-	return jws.CompactSerialize()
+	compact, err := jws.CompactSerialize()
+	if err != nil {
+		return "", fmt.Errorf("protocol: %w", err)
+	}
+	if len(compact) > MaxMessage {
+		return "", errorf(CodeTooLarge, "the JWS would be over %d bytes", MaxMessage)
+	}
+	return compact, nil
 }
 
 // verify checks a compact JWS against the profile and keys, and decodes its
