@@ -118,7 +118,7 @@ func (d *Decision) Validate() error {
 		return err
 	}
 	switch {
-	case d.IssuedAt <= 0:
+	case !validTime(d.IssuedAt):
 		return errorf(CodeBadMessage, "iat is missing")
 	case !isHash(d.Request) || !isHash(d.Display) || !isHash(d.Prev):
 		return errorf(CodeBadMessage, "req, display and prev are base64url SHA-256")

@@ -28,12 +28,16 @@ type DeviceFacts struct {
 
 // Validate checks every member against the protocol's limits.
 func (f DeviceFacts) Validate() error {
-	return checkTexts(append([]textRule{
+	err := checkTexts([]textRule{
 		{"device.name", f.Name, maxName, true},
 		{"device.platform", f.Platform, maxLabel, true},
 		{"device.agent", f.Agent, maxLabel, true},
 		{"device.provider", f.Provider, maxLabel, true},
-	}, Verdict{Format: AttestationNone, Isolation: f.Isolation, Chip: f.Chip}.rules()...))
+	})
+	if err != nil {
+		return err
+	}
+	return Verdict{Format: AttestationNone, Isolation: f.Isolation, Chip: f.Chip}.validate()
 }
 
 // EnrollmentStart is the first step, POST PathEnrollments. The CSRs are DER

@@ -1,6 +1,9 @@
 package protocol
 
-import "crypto"
+import (
+	"crypto"
+	"slices"
+)
 
 const (
 	typReceipt   = "decision-receipt+jwt"
@@ -36,14 +39,26 @@ type Verdict struct {
 	Chip      Chip   `json:"chip"`
 }
 
-func (v Verdict) rules() []textRule {
-	return []textRule{
+func (v Verdict) validate() error {
+	err := checkTexts([]textRule{
 		{"attestation.format", v.Format, maxLabel, true},
 		{"attestation.isolation", v.Isolation, maxLabel, true},
 		{"attestation.chip.vendor", v.Chip.Vendor, maxName, false},
 		{"attestation.chip.model", v.Chip.Model, maxName, false},
 		{"attestation.chip.firmware", v.Chip.Firmware, maxName, false},
+	})
+	if err != nil {
+		return err
 	}
+	switch {
+	case !slices.Contains([]string{AttestationNone, AttestationTPM2, AttestationPIV}, v.Format):
+		return errorf(CodeBadMessage, "attestation.format is unknown")
+	case v.Isolation != "service" && v.Isolation != "user":
+		return errorf(CodeBadMessage, "attestation.isolation is unknown")
+	case v.Attested && v.Format == AttestationNone:
+		return errorf(CodeBadMessage, "attested without an attestation")
+	}
+	return nil
 }
 
 // Receipt is the server's signed word on what a decision led to.
@@ -73,15 +88,25 @@ func ParseReceipt(compact string, keys Keys) (*Receipt, error) {
 	if err := verify(compact, typReceipt, keys, r); err != nil {
 		return nil, err
 	}
-	return r, r.validate()
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *Receipt) validate() error {
-	rules := append(r.Attestation.rules(), textRule{"jti", r.ID, maxID, true}, textRule{"aud", r.Audience, maxID, true})
-	if err := checkTexts(rules); err != nil {
+	if err := r.Attestation.validate(); err != nil {
 		return err
 	}
-	if !ValidIssuer(r.Issuer) || r.IssuedAt <= 0 || !isHash(r.Decision) || !r.State.Final() {
+	err := checkTexts([]textRule{
+		{"iss", r.Issuer, maxValue, true},
+		{"aud", r.Audience, maxID, true},
+		{"jti", r.ID, maxID, true},
+	})
+	if err != nil {
+		return err
+	}
+	if !ValidIssuer(r.Issuer) || !validTime(r.IssuedAt) || !isHash(r.Decision) || !r.State.Final() {
 		return errorf(CodeBadMessage, "the receipt is incomplete")
 	}
 	return nil
@@ -125,12 +150,29 @@ func ParseRejection(compact string, keys Keys) (*Rejection, error) {
 	if err := verify(compact, typRejection, keys, r); err != nil {
 		return nil, err
 	}
-	return r, r.validate()
+	if err := r.validate(); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func (r *Rejection) validate() error {
-	if !ValidIssuer(r.Issuer) || r.IssuedAt <= 0 || !isHash(r.Decision) || r.ID == "" || r.Audience == "" || r.Code == "" || r.TriesLeft < 0 {
+	err := checkTexts([]textRule{
+		{"iss", r.Issuer, maxValue, true},
+		{"aud", r.Audience, maxID, true},
+		{"jti", r.ID, maxID, true},
+		{"code", r.Code, maxLabel, true},
+	})
+	if err != nil {
+		return err
+	}
+	if !ValidIssuer(r.Issuer) || !validTime(r.IssuedAt) || !isHash(r.Decision) {
 		return errorf(CodeBadMessage, "the rejection is incomplete")
+	}
+	pending := r.State == StatePending && r.TriesLeft > 0
+	failed := r.State == StateFailed && r.TriesLeft == 0
+	if !pending && !failed {
+		return errorf(CodeBadMessage, "state and tries_left do not fit")
 	}
 	return nil
 }

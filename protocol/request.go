@@ -112,7 +112,7 @@ func (r *Request) Validate() error {
 	switch {
 	case !ValidIssuer(r.Issuer):
 		return errorf(CodeBadMessage, "iss is not an https URL")
-	case r.IssuedAt <= 0 || r.ExpiresAt <= r.IssuedAt || r.ExpiresAt-r.IssuedAt > MaxLifetime:
+	case !validTime(r.IssuedAt) || !validTime(r.ExpiresAt) || r.ExpiresAt <= r.IssuedAt || r.ExpiresAt-r.IssuedAt > MaxLifetime:
 		return errorf(CodeBadMessage, "iat and exp do not make a lifetime of at most %d seconds", MaxLifetime)
 	case !ValidMethod(r.Method):
 		return errorf(CodeBadMessage, "method is unknown")
@@ -175,8 +175,19 @@ func checkTexts(rules []textRule) error {
 }
 
 // ValidIssuer reports whether s can name a Token Server: an https URL without
-// user, query or fragment.
+// user, query or fragment. It is ASCII, as RFC 3986 says, so that a host name
+// in another script shows as the Punycode it is.
 func ValidIssuer(s string) bool {
+	for _, c := range []byte(s) {
+		if c <= ' ' || c > '~' || c == '?' || c == '#' {
+			return false
+		}
+	}
 	u, err := url.Parse(s)
-	return err == nil && u.Scheme == "https" && u.Host != "" && u.User == nil && u.RawQuery == "" && u.Fragment == ""
+	return err == nil && u.Scheme == "https" && u.Hostname() != "" && u.User == nil
 }
+
+// maxTime is the end of the year 9999, the last that a date shows in 4 digits.
+const maxTime = 253402300799
+
+func validTime(t int64) bool { return t > 0 && t <= maxTime }
