@@ -3,6 +3,7 @@ package protocol
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 )
@@ -28,8 +29,9 @@ func (r Record) Hash() string { return Hash(r.Bytes()) }
 // The language is "en"; tz is an IANA time zone name, needing the program to
 // carry or find the time zone database.
 //
-// Lines that begin in the first column are ours. Text of the relying party
-// stands behind two spaces, where no text can imitate a line of ours.
+// Lines that begin in the first column begin with words of ours. Text of the
+// relying party stands behind two spaces, and its name behind words of ours,
+// where neither can imitate a line.
 func Display(r *Request, version int, language, tz string) (Record, error) {
 	if version != DisplayVersion {
 		return nil, errorf(CodeBadMessage, "display_v %d is unknown", version)
@@ -37,12 +39,11 @@ func Display(r *Request, version int, language, tz string) (Record, error) {
 	if language != "en" {
 		return nil, errorf(CodeBadMessage, "lang is unknown")
 	}
-	// "Local" would mean something else on each machine.
-	loc, err := time.LoadLocation(tz)
-	if err != nil || tz == "" || tz == "Local" {
-		return nil, errorf(CodeBadMessage, "tz is unknown")
+	loc, err := loadZone(tz)
+	if err != nil {
+		return nil, err
 	}
-	rec := Record{r.Client.Name + " asks you to approve:", "  " + r.Message}
+	rec := Record{"Request from " + r.Client.Name + ":", "  " + r.Message}
 	for _, d := range r.Details {
 		rec = append(rec, "  "+d.Label+": "+d.Value)
 	}
@@ -61,6 +62,21 @@ func Display(r *Request, version int, language, tz string) (Record, error) {
 		"Sent: "+time.Unix(r.IssuedAt, 0).In(loc).Format(layout),
 		"Expires: "+time.Unix(r.ExpiresAt, 0).In(loc).Format(layout),
 	), nil
+}
+
+// loadZone loads an IANA zone by a name that means the same on each machine.
+// Not so "Local"; nor the links into a machine's configuration and the trees
+// with other rules for leap seconds that some systems keep beside the zones.
+func loadZone(name string) (*time.Location, error) {
+	tree, _, _ := strings.Cut(name, "/")
+	if slices.Contains([]string{"", "Local", "localtime", "posixrules", "posix", "right"}, tree) {
+		return nil, errorf(CodeBadMessage, "tz is unknown")
+	}
+	loc, err := time.LoadLocation(name)
+	if err != nil {
+		return nil, errorf(CodeBadMessage, "tz is unknown")
+	}
+	return loc, nil
 }
 
 func reported(r *Request) []string {
