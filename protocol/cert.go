@@ -1,10 +1,12 @@
 package protocol
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"fmt"
+	"slices"
 )
 
 // Role is what a certified key is for.
@@ -53,19 +55,33 @@ func (k KeyInfo) Extension() (pkix.Extension, error) {
 	return pkix.Extension{Id: oidKeyInfo(), Value: der}, nil
 }
 
-// ParseKeyInfo reads the extension from a certificate.
+// ParseKeyInfo reads the extension from a certificate: a role of ours, clean
+// text, and exactly the DER that Extension writes.
 func ParseKeyInfo(cert *x509.Certificate) (KeyInfo, error) {
 	for _, ext := range cert.Extensions {
 		if !ext.Id.Equal(oidKeyInfo()) {
 			continue
 		}
-		var a asn1KeyInfo
-		if rest, err := asn1.Unmarshal(ext.Value, &a); err != nil || len(rest) > 0 {
-			return KeyInfo{}, errorf(CodeBadCert, "the certificate's key information is malformed")
-		}
-		return KeyInfo{Role(a.Role), a.PINBound, a.TouchBound, a.Attestation}, nil
+		return decodeKeyInfo(ext.Value)
 	}
 	return KeyInfo{}, errorf(CodeBadCert, "the certificate does not say what its key is for")
+}
+
+func decodeKeyInfo(der []byte) (KeyInfo, error) {
+	malformed := errorf(CodeBadCert, "the certificate's key information is malformed")
+	var a asn1KeyInfo
+	if _, err := asn1.Unmarshal(der, &a); err != nil {
+		return KeyInfo{}, malformed
+	}
+	k := KeyInfo{Role(a.Role), a.PINBound, a.TouchBound, a.Attestation}
+	// Go's decoder lets members follow that it was not asked for.
+	if ext, err := k.Extension(); err != nil || !bytes.Equal(ext.Value, der) {
+		return KeyInfo{}, malformed
+	}
+	if !slices.Contains([]Role{RoleDevice, RoleApproval, RoleIssuer}, k.Role) || CheckText("attestation", k.Attestation, maxLabel) != nil {
+		return KeyInfo{}, malformed
+	}
+	return k, nil
 }
 
 // MaySign checks that the key may sign d: approvals of C2 and C3 by an
