@@ -48,6 +48,9 @@ func ParseEnrollURI(s string) (EnrollURI, error) {
 	if !ok {
 		return bad("it does not begin with " + enrollPrefix)
 	}
+	if strings.Contains(query, "#") {
+		return bad("it has a fragment")
+	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
 		return bad("its query is malformed")
@@ -58,7 +61,7 @@ func ParseEnrollURI(s string) (EnrollURI, error) {
 		}
 	}
 	u := EnrollURI{Server: strings.TrimSuffix(q.Get("server"), "/"), Token: secret.New([]byte(q.Get("token")))}
-	if !ValidIssuer(u.Server) {
+	if !ValidIssuer(u.Server) || len(u.Server) > maxValue {
 		return bad("server is not an https URL")
 	}
 	if u.Token.Empty() || CheckText("token", q.Get("token"), maxID) != nil {
