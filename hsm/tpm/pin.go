@@ -1,0 +1,309 @@
+package tpm
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"countersign/hsm"
+	"countersign/internal/secret"
+
+	"github.com/google/go-tpm/tpm2"
+	"github.com/google/go-tpm/tpm2/transport"
+)
+
+// pinTries is how many wrong PINs in a row the chip takes before it refuses all.
+const pinTries = 5
+
+// authValue turns a PIN of any length into an auth value of an index, which may
+// be no longer than a digest. The label keeps it from being a hash of the PIN
+// that anything else might use. A TPM cuts zero bytes off the end of an auth
+// value (Part 1, 19.6.4.3) before it derives keys from it, so they are cut here
+// too. The caller wipes the result.
+func authValue(pin secret.Value) []byte {
+	h := sha256.New()
+	h.Write([]byte("countersign tpm pin index v1\x00"))
+	h.Write(pin.Reveal())
+	return bytes.TrimRight(h.Sum(nil), "\x00")
+}
+
+// pinIndex is an NV index of type PIN_FAIL that guards one key.
+type pinIndex struct {
+	public    tpm2.TPMSNVPublic // as it stands once written
+	authority tpm2.TPMTPublic   // the key whose signature allowed the one write
+}
+
+// name is the index's Name as long as nobody has undefined it: a successor has
+// not been written, which its Name shows, and nobody can write it.
+func (x *pinIndex) name() (tpm2.TPM2BName, error) {
+	n, err := tpm2.NVName(&x.public)
+	if err != nil {
+		return tpm2.TPM2BName{}, fmt.Errorf("name of the PIN index: %w", err)
+	}
+	return *n, nil
+}
+
+// keyPolicy is the policy of the key behind the index: the PIN, as checked by
+// the index, and nothing else.
+func (x *pinIndex) keyPolicy() ([]byte, error) {
+	name, err := x.name()
+	if err != nil {
+		return nil, err
+	}
+	calc, err := tpm2.NewPolicyCalculator(tpm2.TPMAlgSHA256)
+	if err != nil {
+		return nil, err
+	}
+	secret := tpm2.PolicySecret{AuthHandle: tpm2.NamedHandle{Handle: x.public.NVIndex, Name: name}}
+	if err := secret.Update(calc); err != nil {
+		return nil, err
+	}
+	return calc.Hash().Digest, nil
+}
+
+// newPINIndex defines an index with the PIN and writes it once. On failure
+// nothing stays behind.
+func (c *chip) newPINIndex(r *root, pin secret.Value) (*pinIndex, error) {
+	authority, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	index, err := indexTemplate(&authority.PublicKey)
+	if err != nil {
+		return nil, err
+	}
+	auth := authValue(pin)
+	defer clear(auth)
+	err = c.define(r, index, auth)
+	if err == nil {
+		err = c.arm(r, index, authority)
+	}
+	if err != nil {
+		c.undo(func(c *chip) error { return c.undefine(index) })
+		return nil, err
+	}
+	return index, nil
+}
+
+// arm sets the limit of a defined index and makes sure that the chip keeps the
+// promises the design rests on.
+func (c *chip) arm(r *root, x *pinIndex, authority *ecdsa.PrivateKey) error {
+	if err := c.writeOnce(r, x, authority); err != nil {
+		return fmt.Errorf("write the PIN index: %w", err)
+	}
+	x.public.Attributes.Written = true
+	present, err := c.present(x)
+	if err != nil {
+		return err
+	}
+	if !present {
+		return errors.New("the TPM changed the attributes of the PIN index")
+	}
+	return c.refusesBinding(x)
+}
+
+func indexTemplate(authority *ecdsa.PublicKey) (*pinIndex, error) {
+	x := &pinIndex{authority: authorityArea(authority)}
+	name, err := tpm2.ObjectName(&x.authority)
+	if err != nil {
+		return nil, err
+	}
+	calc, err := tpm2.NewPolicyCalculator(tpm2.TPMAlgSHA256)
+	if err != nil {
+		return nil, err
+	}
+	signed := tpm2.PolicySigned{AuthObject: tpm2.NamedHandle{Name: *name}}
+	if err := signed.Update(calc); err != nil {
+		return nil, err
+	}
+	x.public = tpm2.TPMSNVPublic{
+		NameAlg: tpm2.TPMAlgSHA256,
+		Attributes: tpm2.TPMANV{
+			NT:          tpm2.TPMNTPinFail,
+			PolicyWrite: true, // by the authority alone
+			AuthRead:    true, // by the PIN, which is what PolicySecret asks for
+			OwnerRead:   true, // so that the tries left can be told
+			NoDA:        true, // a must for this type (Part 3, 31.3)
+		},
+		AuthPolicy: tpm2.TPM2BDigest{Buffer: calc.Hash().Digest},
+		DataSize:   8,
+	}
+	return x, nil
+}
+
+// define tries random handles of the owner's range (TCG Registry of Reserved
+// TPM 2.0 Handles, 2.2.2) until one is free.
+func (c *chip) define(r *root, x *pinIndex, auth []byte) error {
+	const first, mask, attempts = 0x01800000, 0x003fffff, 8
+	for range attempts {
+		var random [4]byte
+		_, _ = rand.Read(random[:])
+		x.public.NVIndex = tpm2.TPMHandle(first | binary.BigEndian.Uint32(random[:])&mask)
+		_, err := tpm2.NVDefineSpace{
+			AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: r.session(nil)},
+			Auth:       tpm2.TPM2BAuth{Buffer: auth},
+			PublicInfo: tpm2.New2B(x.public),
+		}.Execute(c)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, tpm2.TPMRCNVDefined):
+			continue
+		case errors.Is(err, tpm2.TPMRCAttributes):
+			return fmt.Errorf("this TPM has no index that counts wrong PINs (TPM 2.0 revision 1.38 or later): %w", err)
+		}
+		return fmt.Errorf("define a PIN index: %w", ownerError(err))
+	}
+	return errors.New("define a PIN index: no free handle found")
+}
+
+// writeOnce writes count 0 and the limit with the authority's signature, which
+// holds for this session and this very command only.
+func (c *chip) writeOnce(r *root, x *pinIndex, authority *ecdsa.PrivateKey) error {
+	name, err := x.name()
+	if err != nil {
+		return err
+	}
+	write := tpm2.NVWrite{
+		AuthHandle: tpm2.AuthHandle{Handle: x.public.NVIndex, Name: name},
+		NVIndex:    tpm2.NamedHandle{Handle: x.public.NVIndex, Name: name},
+		Data:       tpm2.TPM2BMaxNVBuffer{Buffer: binary.BigEndian.AppendUint64(nil, pinTries)},
+	}
+	cpHash, err := tpm2.CPHash[tpm2.NVWriteResponse](tpm2.TPMAlgSHA256, write)
+	if err != nil {
+		return err
+	}
+	key, err := tpm2.LoadExternal{InPublic: tpm2.New2B(x.authority), Hierarchy: tpm2.TPMRHNull}.Execute(c)
+	if err != nil {
+		return err
+	}
+	defer c.flush(key.ObjectHandle)
+	write.AuthHandle = tpm2.AuthHandle{
+		Handle: x.public.NVIndex, Name: name,
+		Auth: tpm2.Policy(tpm2.TPMAlgSHA256, nonceSize, signedBy(authority, key, *cpHash), r.salted()),
+	}
+	_, err = write.Execute(c)
+	return err
+}
+
+// signedBy satisfies PolicySigned for one command (Part 3, 23.3: the digest
+// that is signed).
+func signedBy(authority *ecdsa.PrivateKey, key *tpm2.LoadExternalResponse, cpHash tpm2.TPM2BDigest) tpm2.PolicyCallback {
+	return func(t transport.TPM, session tpm2.TPMISHPolicy, nonce tpm2.TPM2BNonce) error {
+		h := sha256.New()
+		h.Write(nonce.Buffer)
+		h.Write(make([]byte, 4)) // expiration: never
+		h.Write(cpHash.Buffer)
+		signature, err := softwareSignature(authority, h.Sum(nil))
+		if err != nil {
+			return err
+		}
+		_, err = tpm2.PolicySigned{
+			AuthObject:    tpm2.NamedHandle{Handle: key.ObjectHandle, Name: key.Name},
+			PolicySession: session,
+			NonceTPM:      nonce,
+			CPHashA:       cpHash,
+			Auth:          signature,
+		}.Execute(t)
+		return err
+	}
+}
+
+// refusesBinding makes sure that no session can be bound to the index. A bound
+// session proves the auth value outside the index's count, so a chip that
+// allowed it would let PINs be guessed without limit.
+func (c *chip) refusesBinding(x *pinIndex) error {
+	rsp, err := tpm2.StartAuthSession{
+		TPMKey:      tpm2.TPMRHNull,
+		Bind:        x.public.NVIndex,
+		NonceCaller: tpm2.TPM2BNonce{Buffer: make([]byte, nonceSize)},
+		SessionType: tpm2.TPMSEHMAC,
+		Symmetric:   tpm2.TPMTSymDef{Algorithm: tpm2.TPMAlgNull},
+		AuthHash:    tpm2.TPMAlgSHA256,
+	}.Execute(c)
+	if errors.Is(err, tpm2.TPMRCHandle) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("check the PIN index: %w", err)
+	}
+	c.flush(tpm2.TPMHandle(rsp.SessionHandle.HandleValue()))
+	return errors.New("this TPM lets PINs be guessed past its PIN index")
+}
+
+// present reports whether the chip still holds this very index.
+func (c *chip) present(x *pinIndex) (bool, error) {
+	want, err := x.name()
+	if err != nil {
+		return false, err
+	}
+	rsp, err := tpm2.NVReadPublic{NVIndex: x.public.NVIndex}.Execute(c)
+	if errors.Is(err, tpm2.TPMRCHandle) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the PIN index: %w", err)
+	}
+	return bytes.Equal(rsp.NVName.Buffer, want.Buffer), nil
+}
+
+// undefine removes the index, and only it: what stands at its handle by now may
+// be somebody else's.
+func (c *chip) undefine(x *pinIndex) error {
+	rsp, err := tpm2.NVReadPublic{NVIndex: x.public.NVIndex}.Execute(c)
+	if errors.Is(err, tpm2.TPMRCHandle) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for the PIN index: %w", err)
+	}
+	there, err := rsp.NVPublic.Contents()
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(there.AuthPolicy.Buffer, x.public.AuthPolicy.Buffer) {
+		return nil
+	}
+	_, err = tpm2.NVUndefineSpace{
+		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+		NVIndex:    tpm2.NamedHandle{Handle: x.public.NVIndex, Name: rsp.NVName},
+	}.Execute(c)
+	if err != nil {
+		return fmt.Errorf("remove the PIN index: %w", ownerError(err))
+	}
+	return nil
+}
+
+// triesLeft asks the chip, which tells its owner; -1 when it will not say.
+func (c *chip) triesLeft(x *pinIndex) int {
+	name, err := x.name()
+	if err != nil {
+		return -1
+	}
+	rsp, err := tpm2.NVRead{
+		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+		NVIndex:    tpm2.NamedHandle{Handle: x.public.NVIndex, Name: name},
+		Size:       8,
+	}.Execute(c)
+	if err != nil || len(rsp.Data.Buffer) != 8 {
+		return -1
+	}
+	count, limit := binary.BigEndian.Uint32(rsp.Data.Buffer), binary.BigEndian.Uint32(rsp.Data.Buffer[4:])
+	return int(max(limit, count) - count)
+}
+
+// proveError reads the chip's answer to a PIN.
+func (c *chip) proveError(err error, x *pinIndex) error {
+	switch {
+	case errors.Is(err, tpm2.TPMRCBadAuth), errors.Is(err, tpm2.TPMRCAuthFail):
+		return &hsm.PINError{TriesLeft: c.triesLeft(x)}
+	case errors.Is(err, tpm2.TPMRCAuthUnavailable):
+		return hsm.ErrPINLocked
+	}
+	return err
+}

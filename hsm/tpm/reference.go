@@ -1,0 +1,162 @@
+package tpm
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"encoding/asn1"
+	"encoding/binary"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"countersign/hsm"
+
+	keyfile "github.com/foxboron/go-tpm-keyfiles"
+	"github.com/google/go-tpm/tpm2"
+)
+
+// A reference is two PEM blocks. The first is a TSS2 key file (ASN.1
+// Specification for TPM 2.0 Key Files), which other programs read too; for a
+// PIN-bound key it names the PIN index as a PolicySecret. The second, of type
+// appendixType, holds what the standard has no place for.
+const (
+	keyFileType  = "TSS2 PRIVATE KEY"
+	appendixType = "COUNTERSIGN TPM KEY"
+)
+
+// appendix is the DER content of the second block.
+type appendix struct {
+	Version        int
+	Root           []byte // Name of the storage root
+	CreationHash   []byte // with CreationTicket: what TPM2_CertifyCreation wants
+	CreationTicket []byte // TPMT_TK_CREATION
+	Index          []byte // TPMS_NV_PUBLIC of the PIN index; empty without PIN
+	Authority      []byte // TPMT_PUBLIC of the key that allowed its one write
+}
+
+const appendixVersion = 1
+
+// reference is what is kept of a key outside the chip.
+type reference struct {
+	parent   tpm2.TPMHandle
+	private  tpm2.TPM2BPrivate
+	public   tpm2.TPMTPublic
+	root     []byte
+	hash     []byte
+	ticket   tpm2.TPMTTKCreation
+	index    *pinIndex // nil for a key without PIN
+	verifier *ecdsa.PublicKey
+}
+
+func (r *reference) encode() ([]byte, error) {
+	file := keyfile.NewTPMKey(keyfile.OIDLoadableKey, tpm2.New2B(r.public), r.private, keyfile.WithParent(r.parent))
+	file.EmptyAuth = true
+	extra := appendix{
+		Version: appendixVersion, Root: r.root,
+		CreationHash: r.hash, CreationTicket: tpm2.Marshal(r.ticket),
+	}
+	if r.index != nil {
+		policy, err := r.index.filePolicy()
+		if err != nil {
+			return nil, err
+		}
+		file.Policy = []*keyfile.TPMPolicy{policy}
+		extra.Index, extra.Authority = tpm2.Marshal(r.index.public), tpm2.Marshal(r.index.authority)
+	}
+	der, err := asn1.Marshal(extra)
+	if err != nil {
+		return nil, err
+	}
+	return append(
+		pem.EncodeToMemory(&pem.Block{Type: keyFileType, Bytes: keyfile.Marshal(file)}),
+		pem.EncodeToMemory(&pem.Block{Type: appendixType, Bytes: der})...), nil
+}
+
+// filePolicy is the index as key files write a PolicySecret: handle, Name and
+// an empty policyRef.
+func (x *pinIndex) filePolicy() (*keyfile.TPMPolicy, error) {
+	name, err := x.name()
+	if err != nil {
+		return nil, err
+	}
+	body := binary.BigEndian.AppendUint32(nil, uint32(x.public.NVIndex))
+	body = append(body, tpm2.Marshal(name)...)
+	body = append(body, 0, 0)
+	return &keyfile.TPMPolicy{CommandCode: int(tpm2.TPMCCPolicySecret), CommandPolicy: body}, nil
+}
+
+// decode reads what encode wrote. Every error is a hsm.ErrBadReference.
+func decode(b []byte) (*reference, error) {
+	r, err := decodeBlocks(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", hsm.ErrBadReference, err)
+	}
+	return r, nil
+}
+
+func decodeBlocks(b []byte) (*reference, error) {
+	first, rest := pem.Decode(b)
+	if first == nil || first.Type != keyFileType {
+		return nil, errors.New("no TSS2 key file")
+	}
+	second, rest := pem.Decode(rest)
+	if second == nil || second.Type != appendixType || len(bytes.TrimSpace(rest)) != 0 {
+		return nil, errors.New("no appendix behind the key file")
+	}
+	file, err := keyfile.Parse(first.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	var extra appendix
+	if rest, err := asn1.Unmarshal(second.Bytes, &extra); err != nil || len(rest) != 0 {
+		return nil, errors.New("malformed appendix")
+	}
+	if extra.Version != appendixVersion {
+		return nil, fmt.Errorf("appendix of version %d", extra.Version)
+	}
+	return assemble(file, &extra)
+}
+
+// assemble checks that the two blocks speak of one key, and that it is the kind
+// of key this package makes.
+func assemble(file *keyfile.TPMKey, extra *appendix) (*reference, error) {
+	public, err := file.Pubkey.Contents()
+	if err != nil {
+		return nil, fmt.Errorf("public area: %w", err)
+	}
+	ticket, err := tpm2.Unmarshal[tpm2.TPMTTKCreation](extra.CreationTicket)
+	if err != nil {
+		return nil, fmt.Errorf("creation ticket: %w", err)
+	}
+	r := &reference{
+		parent: file.Parent, private: file.Privkey, public: *public,
+		root: extra.Root, hash: extra.CreationHash, ticket: *ticket,
+	}
+	var policy []byte
+	if len(extra.Index) != 0 {
+		if r.index, err = decodeIndex(extra); err != nil {
+			return nil, err
+		}
+		if policy, err = r.index.keyPolicy(); err != nil {
+			return nil, err
+		}
+	}
+	want := signingKey(policy)
+	if public.ObjectAttributes != want.ObjectAttributes || !bytes.Equal(public.AuthPolicy.Buffer, policy) {
+		return nil, errors.New("a key of another kind, or bound to another PIN")
+	}
+	r.verifier, err = publicKey(public)
+	return r, err
+}
+
+func decodeIndex(extra *appendix) (*pinIndex, error) {
+	public, err := tpm2.Unmarshal[tpm2.TPMSNVPublic](extra.Index)
+	if err != nil {
+		return nil, fmt.Errorf("PIN index: %w", err)
+	}
+	authority, err := tpm2.Unmarshal[tpm2.TPMTPublic](extra.Authority)
+	if err != nil {
+		return nil, fmt.Errorf("authority of the PIN index: %w", err)
+	}
+	return &pinIndex{*public, *authority}, nil
+}

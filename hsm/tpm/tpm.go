@@ -1,0 +1,99 @@
+// Package tpm keeps keys in a TPM 2.0.
+//
+// What it protects: a private key made here is fixedTPM and fixedParent; it
+// exists outside the chip only as a blob that this very chip can load. An
+// approval key can be used only after the chip has checked a PIN against a
+// PIN_FAIL index, which counts wrong PINs itself, in its own memory, and
+// refuses every PIN after the fifth wrong one (TPM 2.0 Part 1, "NV PIN
+// Indices"; docs/decisions/0001-layered-pin.md says why it is built this way).
+// The chip-wide dictionary-attack counter is never moved, so nobody's typing
+// locks out anybody else.
+//
+// What the wire sees: every session that carries a secret is salted to a
+// storage root whose Name the key's reference pins, and secrets that travel as
+// parameters are encrypted. PINs themselves never travel, only values derived
+// from them.
+//
+// What the caller must do: keep the reference, call Close at the end, and give
+// each call a context. A chip that is absent is no error at Open: each call
+// tries again, so a service starts without its chip and recovers with it.
+package tpm
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"countersign/hsm"
+)
+
+// The limits a Provider starts with.
+const (
+	// DefaultTimeout bounds one operation once it has its turn at the chip, for
+	// callers whose context has no deadline. Slow discrete chips need about a
+	// second.
+	DefaultTimeout = 30 * time.Second
+	// DefaultIdle is how long an unused connection is kept. It is short because
+	// swtpm serves one client at a time.
+	DefaultIdle = 2 * time.Second
+)
+
+// Provider is the TPM back end of hsm. It is safe for concurrent use: callers
+// queue for the chip, each as long as its context allows.
+type Provider struct {
+	where string
+	link  *link
+}
+
+var _ hsm.Provider = (*Provider)(nil)
+
+// Option changes a Provider's limits.
+type Option func(*Provider)
+
+// WithTimeout replaces DefaultTimeout.
+func WithTimeout(d time.Duration) Option { return func(p *Provider) { p.link.limit = d } }
+
+// WithIdle replaces DefaultIdle.
+func WithIdle(d time.Duration) Option { return func(p *Provider) { p.link.idle = d } }
+
+// Open prepares the use of the TPM that spec names: "device:PATH" for a
+// character device with a resource manager, such as device:/dev/tpmrm0, or
+// "swtpm:PATH" for the command socket of an swtpm that serves this program
+// alone. Only a malformed spec is an error; whether the chip is there shows
+// when it is used.
+func Open(spec string, options ...Option) (*Provider, error) {
+	target, err := parseSpec(spec)
+	if err != nil {
+		return nil, err
+	}
+	p := &Provider{where: spec, link: newLink(target)}
+	for _, o := range options {
+		o(p)
+	}
+	return p, nil
+}
+
+// Name implements hsm.Provider.
+func (*Provider) Name() string { return "tpm" }
+
+// Status implements hsm.Provider. Vendor is the four-letter manufacturer id,
+// Model the vendor string, Firmware four dotted numbers.
+func (p *Provider) Status(ctx context.Context) (hsm.Status, error) {
+	status := hsm.Status{Where: p.where}
+	err := p.link.do(ctx, func(c *chip) (err error) {
+		if err = c.describe(&status); err != nil {
+			return err
+		}
+		// Without a storage root neither Create nor Open would work.
+		_, err = c.rootForNewKeys()
+		return err
+	})
+	if err != nil {
+		return status, fmt.Errorf("tpm status: %w", err)
+	}
+	return status, nil
+}
+
+// Close flushes what this Provider keeps in the chip and hangs up. Every later
+// use fails with hsm.ErrUnavailable. Closing twice is no error.
+func (p *Provider) Close() error { return p.link.close() }
