@@ -45,11 +45,15 @@ var (
 // PINError is the chip's refusal of a PIN.
 type PINError struct {
 	// TriesLeft is how many more PINs the chip will look at, as the chip says;
-	// 0 means the key is now locked.
+	// 0 means the key is now locked, -1 that the chip does not tell (a TPM
+	// tells its owner, so not once an owner password is set).
 	TriesLeft int
 }
 
 func (e *PINError) Error() string {
+	if e.TriesLeft < 0 {
+		return "wrong PIN, unknown number of tries left"
+	}
 	return fmt.Sprintf("wrong PIN, %d tries left", e.TriesLeft)
 }
 
