@@ -54,7 +54,10 @@ func (e *Evidence) Verify(roots *x509.CertPool) (*Verified, error) {
 	if err := signer.verify(at, v.Key.Role); err != nil {
 		return nil, err
 	}
-	return v, v.consistent(e)
+	if err := v.consistent(e); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 func (e *Evidence) parse(issuer, signer chain) (*Verified, error) {
@@ -80,8 +83,10 @@ func (e *Evidence) parse(issuer, signer chain) (*Verified, error) {
 		return nil, err
 	}
 	d := v.Decision
-	v.Display, err = Display(v.Request, d.DisplayVersion, d.Language, d.TimeZone)
-	return v, err
+	if v.Display, err = Display(v.Request, d.DisplayVersion, d.Language, d.TimeZone); err != nil {
+		return nil, err
+	}
+	return v, nil
 }
 
 // consistent checks that the parts are about one another.
@@ -122,13 +127,9 @@ func parseChain(certs []string, roots *x509.CertPool) (chain, error) {
 	c := chain{intermediate: x509.NewCertPool(), roots: roots}
 	var last *x509.Certificate
 	for _, text := range certs {
-		block, rest := pem.Decode([]byte(text))
-		if block == nil || block.Type != "CERTIFICATE" || len(rest) > 0 {
-			return chain{}, errorf(CodeBadCert, "a certificate is not one PEM block")
-		}
-		cert, err := x509.ParseCertificate(block.Bytes)
+		cert, err := parsePEM(text)
 		if err != nil {
-			return chain{}, errorf(CodeBadCert, "a certificate is malformed")
+			return chain{}, err
 		}
 		if c.leaf == nil {
 			c.leaf = cert
@@ -145,6 +146,20 @@ func parseChain(certs []string, roots *x509.CertPool) (chain, error) {
 		c.roots.AddCert(last)
 	}
 	return c, nil
+}
+
+// parsePEM reads one certificate, written exactly as encoding/pem writes it:
+// text around a block could pass for something that was verified.
+func parsePEM(text string) (*x509.Certificate, error) {
+	block, _ := pem.Decode([]byte(text))
+	if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || string(pem.EncodeToMemory(block)) != text {
+		return nil, errorf(CodeBadCert, "a certificate is not one plain PEM block")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, errorf(CodeBadCert, "a certificate is malformed")
+	}
+	return cert, nil
 }
 
 func (c chain) keys() (Keys, error) {
