@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"countersign/protocol"
+)
+
+func (c *cli) evidenceCommand() *cobra.Command {
+	var ca string
+	verify := c.withJSON(&cobra.Command{
+		Use: "verify FILE|-", Short: "Verify the evidence of a decision, offline", Args: cobra.ExactArgs(1),
+		Long: "Verify the evidence of a decision, offline. FILE is what GET /v1/transactions/{id} answered, or its evidence member.",
+		RunE: do(func(_ context.Context, args []string) error { return c.verifyEvidence(args[0], ca) }),
+	})
+	verify.Flags().StringVar(&ca, "ca", "", "the server's ca.pem; without it the root inside the evidence is trusted")
+	return group("evidence", "The proof of decisions", verify)
+}
+
+func (c *cli) verifyEvidence(file, ca string) error {
+	e, err := c.readEvidence(file)
+	if err != nil {
+		return err
+	}
+	var roots *x509.CertPool
+	if ca != "" {
+		if roots, err = readRoots(ca); err != nil {
+			return err
+		}
+	}
+	v, err := e.Verify(roots)
+	if err != nil {
+		f := explain(ran{err})
+		return failure{exitRefused, f.code, "not verified: " + f.message, "Do not rely on this evidence."}
+	}
+	if c.json {
+		c.printJSON(proofOf(e, v, roots))
+		return nil
+	}
+	c.printProof(e, v, roots)
+	return nil
+}
+
+// maxEvidence bounds the file: a few messages of protocol.MaxMessage.
+const maxEvidence = 1 << 20
+
+func (c *cli) readEvidence(file string) (*protocol.Evidence, error) {
+	in := c.in
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return nil, failure{exitRefused, "unreadable", err.Error(), ""}
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxEvidence))
+	if err != nil {
+		return nil, failure{exitRefused, "unreadable", err.Error(), ""}
+	}
+	var answer struct {
+		protocol.Evidence
+		Whole *protocol.Evidence `json:"evidence"`
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return nil, failure{exitRefused, protocol.CodeBadMessage, "not verified: this is not evidence: " + err.Error(), ""}
+	}
+	e := &answer.Evidence
+	if answer.Whole != nil {
+		e = answer.Whole
+	}
+	if e.Request == "" && e.Decision == "" {
+		return nil, failure{exitRefused, "no_evidence", "not verified: there is no evidence in this file", "Only a transaction that a device decided has evidence."}
+	}
+	return e, nil
+}
+
+func readRoots(file string) (*x509.CertPool, error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, failure{exitRefused, "unreadable", err.Error(), ""}
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		return nil, failure{exitRefused, protocol.CodeBadCert, file + " holds no certificate", "Use the ca.pem of the server's directory."}
+	}
+	return pool, nil
+}
+
+// proof is what evidence proves, as JSON.
+type proof struct {
+	Verified    bool             `json:"verified"`
+	Trust       string           `json:"trust"`
+	Roots       []string         `json:"roots"`
+	Transaction string           `json:"transaction"`
+	Server      string           `json:"server"`
+	Client      protocol.Client  `json:"client"`
+	Decision    string           `json:"decision"`
+	Reason      string           `json:"reason,omitempty"`
+	Status      protocol.State   `json:"status"`
+	Device      string           `json:"device"`
+	Profile     string           `json:"profile"`
+	DecidedAt   time.Time        `json:"decided_at"`
+	ReceivedAt  time.Time        `json:"received_at"`
+	UV          protocol.UV      `json:"uv"`
+	Key         protocol.Role    `json:"key"`
+	Attestation protocol.Verdict `json:"attestation"`
+	Display     []string         `json:"display"`
+}
+
+func proofOf(e *protocol.Evidence, v *protocol.Verified, roots *x509.CertPool) proof {
+	trust := "ca"
+	if roots == nil {
+		trust = "evidence"
+	}
+	d := v.Decision
+	return proof{
+		Verified: true, Trust: trust, Roots: rootPins(e), Transaction: d.ID, Server: d.Audience, Client: v.Request.Client,
+		Decision: d.Decision, Reason: d.Reason, Status: v.Receipt.State, Device: d.Issuer, Profile: d.Subject,
+		DecidedAt: time.Unix(d.IssuedAt, 0).UTC(), ReceivedAt: time.Unix(v.Receipt.IssuedAt, 0).UTC(),
+		UV: d.UV, Key: v.Key.Role, Attestation: v.Receipt.Attestation, Display: v.Display,
+	}
+}
+
+// rootPins are the pins of the roots that the evidence brings, the issuer's
+// first.
+func rootPins(e *protocol.Evidence) []string {
+	var pins []string
+	for _, chain := range [][]string{e.IssuerCertificates, e.Certificates} {
+		if len(chain) == 0 {
+			continue
+		}
+		block, _ := pem.Decode([]byte(chain[len(chain)-1]))
+		if block == nil {
+			continue
+		}
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			pins = append(pins, protocol.Pin(protocol.SPKI(cert)))
+		}
+	}
+	return pins
+}
+
+func (c *cli) printProof(e *protocol.Evidence, v *protocol.Verified, roots *x509.CertPool) {
+	p := proofOf(e, v, roots)
+	decision := p.Decision
+	if p.Reason != "" {
+		decision += " (" + p.Reason + ")"
+	}
+	hardware := p.Attestation.Format
+	if !p.Attestation.Attested {
+		hardware += ", as the device said"
+	}
+	for _, line := range [][2]string{
+		{"Decision", decision},
+		{"Transaction", p.Transaction},
+		{"Device", p.Device},
+		{"Profile", p.Profile},
+		{"Verification", fmt.Sprintf("%s, class %s, %s key", p.UV.Method, p.UV.Class, p.Key)},
+		{"Attestation", hardware},
+		{"Decided", rfc3339(p.DecidedAt) + ", by the device's clock"},
+		{"Received", rfc3339(p.ReceivedAt)},
+	} {
+		_, _ = fmt.Fprintf(c.out, "%-13s %s\n", line[0]+":", line[1])
+	}
+	_, _ = fmt.Fprintf(c.out, "\nThe person saw:\n  %s\n\n", strings.Join(p.Display, "\n  "))
+	if roots == nil {
+		_, _ = fmt.Fprintf(c.out, "Trust rests on the roots inside the evidence:\n  %s\nGive the server's ca.pem with --ca to rely on more than that.\n\n",
+			strings.Join(p.Roots, "\n  "))
+	}
+	_, _ = fmt.Fprintln(c.out, "Verified")
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"countersign/protocol"
+	"countersign/tokenserver"
+)
+
+// serveFlags are the flags of serve.
+type serveFlags struct {
+	listen, deviceListen string
+	issuer, deviceURL    string
+	tlsCert, tlsKey      string
+	config               string
+}
+
+func (c *cli) serveCommand() *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve --data DIR --listen HOST:PORT --device-listen HOST:PORT",
+		Short: "Run the server",
+		Long: "Run the server. A directory that does not exist is made, with keys, certificates and database.\n" +
+			"Clients trust DIR/ca.pem. SIGTERM ends the server.",
+		Args: cobra.NoArgs,
+		RunE: do(func(ctx context.Context, _ []string) error {
+			return c.withState(ctx, func(s *state) error { return c.serve(ctx, s, f) })
+		}),
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&c.data, "data", "", "the server's directory")
+	flags.StringVar(&f.listen, "listen", "", "HOST:PORT of the relying parties' API")
+	flags.StringVar(&f.deviceListen, "device-listen", "", "HOST:PORT of the device API")
+	flags.StringVar(&f.issuer, "issuer", "", "the server's name, an https URL (default: that of --listen)")
+	flags.StringVar(&f.deviceURL, "device-url", "", "where devices reach the device API (default: that of --device-listen)")
+	flags.StringVar(&f.tlsCert, "tls-cert", "", "TLS certificate chain, PEM, that system roots vouch for")
+	flags.StringVar(&f.tlsKey, "tls-key", "", "its key, PEM")
+	flags.StringVar(&f.config, "config", "", "configuration file, TOML")
+	for _, name := range []string{"data", "listen", "device-listen"} {
+		_ = cmd.MarkFlagRequired(name)
+	}
+	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
+	return cmd
+}
+
+func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
+	conf, err := readConfig(f.config)
+	if err != nil {
+		return err
+	}
+	cert, err := f.certificate()
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(c.errOut, nil))
+	srv, err := tokenserver.New(ctx, tokenserver.Config{
+		Store: s.store, PKI: s.pki, Listen: f.listen, DeviceListen: f.deviceListen,
+		Issuer: f.issuer, DeviceURL: f.deviceURL, TLS: cert, Enrollment: conf.policy(), Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	now := served{srv.Issuer(), srv.DeviceURL(), srv.Pin()}
+	if old, err := s.readServed(); err == nil && old.Issuer != now.Issuer {
+		log.Warn("the issuer has changed: devices enrolled before know the server by its old name", "old", old.Issuer, "new", now.Issuer)
+	}
+	if err := s.writeServed(now); err != nil {
+		return errors.Join(err, srv.Close())
+	}
+	c.announce(now)
+	return srv.Run(ctx)
+}
+
+// announce prints the readiness lines. The listeners accept already.
+func (c *cli) announce(v served) {
+	pin := "none"
+	if len(v.Pin) > 0 {
+		pin = protocol.Pin(v.Pin)
+	}
+	_, _ = fmt.Fprintf(c.out, "issuer %s\ndevice %s\npin %s\nready\n", v.Issuer, v.DeviceURL, pin)
+}
+
+func (f serveFlags) certificate() (*tls.Certificate, error) {
+	if f.tlsCert == "" {
+		return nil, nil //nolint:nilnil // the server makes its own
+	}
+	cert, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
+	if err != nil {
+		return nil, failure{exitRefused, "bad_tls", "TLS certificate: " + err.Error(), ""}
+	}
+	return &cert, nil
+}

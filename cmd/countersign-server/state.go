@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"countersign/protocol"
+	"countersign/tokenserver/admin"
+	"countersign/tokenserver/enroll"
+	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/pki"
+	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
+	"countersign/tokenserver/store/sqlite"
+)
+
+const (
+	fileDatabase = "server.db"
+	fileServed   = "served.json"
+)
+
+// state is the server's directory, open.
+type state struct {
+	dir    string
+	pki    *pki.Authority
+	store  store.Store
+	office *admin.Office
+	desk   *enroll.Desk
+}
+
+// withState opens the server's directory, making what it lacks, for as long as
+// f runs.
+func (c *cli) withState(ctx context.Context, f func(*state) error) (err error) {
+	s, err := openState(ctx, c.data)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.store.Close()) }()
+	return f(s)
+}
+
+func openState(ctx context.Context, dir string) (*state, error) {
+	path := filepath.Join(dir, fileDatabase)
+	if err := checkWhole(dir, path); err != nil {
+		return nil, err
+	}
+	authority, err := pki.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	st, err := sqlite.Open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	s := &state{dir: dir, pki: authority, store: st}
+	hub := fanout.New() // nobody waits in this process, or the server has its own
+	s.office = &admin.Office{Store: st, Hub: hub, Now: time.Now}
+	s.desk = &enroll.Desk{Store: st, Hub: hub, Now: time.Now}
+	if err := s.office.Prepare(ctx); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	return s, nil
+}
+
+// checkWhole refuses a directory with a database but without its keys: new
+// ones would be those of another server, which no device knows.
+func checkWhole(dir, database string) error {
+	if _, err := os.Stat(database); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, pki.FileCA)); errors.Is(err, fs.ErrNotExist) {
+		return failure{
+			exitRefused, "keys_missing", dir + " has a database but no keys",
+			"Restore the directory's files from the same backup.",
+		}
+	}
+	return nil
+}
+
+// served is what a running server leaves for the commands beside it.
+type served struct {
+	Issuer    string `json:"issuer"`
+	DeviceURL string `json:"device_url"`
+	// Pin is the SPKI hash of the TLS root, or empty where system roots are to
+	// be trusted.
+	Pin []byte `json:"pin"`
+}
+
+func (s *state) writeServed(v served) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(s.dir, fileServed)
+	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (s *state) readServed() (v served, err error) {
+	b, err := os.ReadFile(filepath.Join(s.dir, fileServed))
+	if errors.Is(err, fs.ErrNotExist) {
+		return v, problem.New(problem.NotServed, "no server has run with %s yet, so that its device URL is not known", s.dir)
+	}
+	if err != nil {
+		return v, err
+	}
+	if err := json.Unmarshal(b, &v); err != nil || !protocol.ValidIssuer(v.DeviceURL) {
+		return v, fmt.Errorf("%s is damaged; start the server again", fileServed)
+	}
+	return v, nil
+}
+
+func rfc3339(t time.Time) string { return t.UTC().Format(time.RFC3339) }

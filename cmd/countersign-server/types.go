@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"countersign/protocol"
+	"countersign/tokenserver/admin"
+	"countersign/tokenserver/store"
+)
+
+func (c *cli) typeCommand() *cobra.Command {
+	return group("type", "The transaction types", c.typeSet(), c.typeList())
+}
+
+func (c *cli) typeSet() *cobra.Command {
+	var t store.Type
+	var class string
+	cmd := c.withData(&cobra.Command{
+		Use: "set NAME --method METHOD --class CLASS", Short: "Add or replace a transaction type", Args: cobra.ExactArgs(1),
+		PreRunE: func(cmd *cobra.Command, args []string) error {
+			t.Name = args[0]
+			if err := t.Class.UnmarshalText([]byte(class)); err != nil {
+				return errors.New("--class is C0, C1, C2 or C3")
+			}
+			if t.Class == protocol.C0 && !cmd.Flags().Changed("digits") {
+				t.Digits = 0
+			}
+			return nil
+		},
+		RunE: do(func(ctx context.Context, _ []string) error {
+			return c.withState(ctx, func(s *state) error {
+				if err := s.office.SetType(ctx, t); err != nil {
+					return err
+				}
+				c.print(describeType(t), "Set %s.", t.Name)
+				return nil
+			})
+		}),
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&t.Method, "method", "", "push, push_with_pin, push_with_fingerprint or push_with_custom_authenticator")
+	flags.StringVar(&class, "class", "", "the least that approving takes: C0 to C3")
+	flags.DurationVar(&t.TTL, "ttl", 5*time.Minute, "how long a transaction lives, at most 24h")
+	flags.IntVar(&t.Digits, "digits", admin.DefaultDigits, "digits of the number to type, 4 to 9")
+	flags.BoolVar(&t.HighValue, "high-value", false, "mark the request as high value")
+	flags.StringSliceVar(&t.Require, "require", nil, "what a device must be: attested, pin-bound, touch-bound")
+	_ = cmd.MarkFlagRequired("method")
+	_ = cmd.MarkFlagRequired("class")
+	return cmd
+}
+
+type typeJSON struct {
+	Name      string         `json:"name"`
+	Method    string         `json:"method"`
+	Class     protocol.Class `json:"class"`
+	TTL       int64          `json:"ttl_seconds"`
+	Digits    int            `json:"digits"`
+	HighValue bool           `json:"high_value"`
+	Require   []string       `json:"require"`
+}
+
+func describeType(t store.Type) typeJSON {
+	return typeJSON{t.Name, t.Method, t.Class, int64(t.TTL / time.Second), t.Digits, t.HighValue, append([]string{}, t.Require...)}
+}
+
+func (c *cli) typeList() *cobra.Command {
+	return c.withData(&cobra.Command{
+		Use: "list", Short: "List the transaction types", Args: cobra.NoArgs,
+		RunE: do(func(ctx context.Context, _ []string) error {
+			return c.withState(ctx, func(s *state) error { return c.listTypes(ctx, s) })
+		}),
+	})
+}
+
+func (c *cli) listTypes(ctx context.Context, s *state) error {
+	types, err := s.office.Types(ctx)
+	if err != nil {
+		return err
+	}
+	out, rows := make([]typeJSON, len(types)), make([][]string, len(types))
+	for i, t := range types {
+		out[i] = describeType(t)
+		rows[i] = []string{t.Name, t.Method, t.Class.String(), t.TTL.String(), fmt.Sprint(t.Digits), fmt.Sprint(t.HighValue), strings.Join(t.Require, ",")}
+	}
+	c.table(map[string]any{"types": out}, "NAME METHOD CLASS TTL DIGITS HIGH-VALUE REQUIRE", rows)
+	return nil
+}

@@ -1,0 +1,107 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"countersign/protocol"
+	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
+)
+
+// DefaultDigits is the length of a number to match.
+const DefaultDigits = 6
+
+// defaultTypes are those of a fresh server.
+func defaultTypes() []store.Type {
+	const ttl = 5 * time.Minute
+	return []store.Type{
+		{Name: "login", Method: protocol.MethodPIN, Class: protocol.C2, TTL: ttl, Digits: DefaultDigits},
+		{Name: "confirm", Method: protocol.MethodPush, Class: protocol.C1, TTL: ttl, Digits: DefaultDigits},
+	}
+}
+
+// Prepare gives a server without transaction types those of a fresh one.
+func (o *Office) Prepare(ctx context.Context) error {
+	types, err := o.Types(ctx)
+	if err != nil || len(types) > 0 {
+		return err
+	}
+	return o.Store.Update(ctx, func(tx store.Tx) error {
+		for _, t := range defaultTypes() {
+			_, err := tx.Type(t.Name)
+			if errors.Is(err, store.ErrNotFound) {
+				err = tx.PutType(t)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Types returns all transaction types, by name.
+func (o *Office) Types(ctx context.Context) (out []store.Type, err error) {
+	err = o.Store.View(ctx, func(tx store.Tx) error {
+		out, err = tx.Types()
+		return err
+	})
+	return out, err
+}
+
+// SetType adds or replaces a transaction type. Transactions that were started
+// before stay as they are.
+func (o *Office) SetType(ctx context.Context, t store.Type) error {
+	if err := checkType(t); err != nil {
+		return err
+	}
+	return o.Store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.PutType(t); err != nil {
+			return err
+		}
+		return tx.AddEvent(store.Event{At: o.Now(), Kind: "type.set", Detail: t.Name})
+	})
+}
+
+func checkType(t store.Type) error {
+	if err := checkName(t.Name); err != nil {
+		return err
+	}
+	bad := func(why string) error { return problem.New(problem.BadType, "%s", why) }
+	lowest, highest := classes(t.Method)
+	switch {
+	case t.Method == protocol.MethodOTP:
+		return problem.New(problem.MethodUnsupported, "this server cannot start transactions of method otp")
+	case !protocol.ValidMethod(t.Method):
+		return bad("the method is unknown")
+	case t.Class < lowest || t.Class > highest:
+		return bad("method " + t.Method + " takes a class from " + lowest.String() + " to " + highest.String())
+	case t.TTL < time.Second || t.TTL > protocol.MaxLifetime*time.Second || t.TTL%time.Second != 0:
+		return bad("the ttl is not whole seconds up to 24h")
+	case t.Class == protocol.C0 && t.Digits != 0:
+		return bad("class C0 has no number")
+	case t.Class > protocol.C0 && (t.Digits < 4 || t.Digits > 9):
+		return bad("a number has 4 to 9 digits")
+	}
+	for _, r := range t.Require {
+		if !slices.Contains([]string{store.RequireAttested, store.RequirePINBound, store.RequireTouchBound}, r) {
+			return bad("a device can be required to be attested, pin-bound or touch-bound")
+		}
+	}
+	return nil
+}
+
+// classes are the lowest and highest class that a method can reach: no more
+// than C1 without a PIN that the chip checks, no less than C2 with one.
+func classes(method string) (lowest, highest protocol.Class) {
+	switch method {
+	case protocol.MethodPIN:
+		return protocol.C2, protocol.C3
+	case protocol.MethodPush:
+		return protocol.C0, protocol.C1
+	}
+	return protocol.C1, protocol.C1
+}

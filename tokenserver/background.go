@@ -1,0 +1,55 @@
+package tokenserver
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	sweepEvery = time.Second
+	watchEvery = time.Second
+)
+
+// sweep makes known what has expired.
+func (s *Server) sweep(ctx context.Context) error {
+	return every(ctx, sweepEvery, func() {
+		if err := s.engine.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("expiry is late", "err", err)
+		}
+	})
+}
+
+// watch wakes everybody when another process has changed the database, since
+// nobody but the database tells what it changed.
+func (s *Server) watch(ctx context.Context) error {
+	last, err := s.store.Changes(ctx)
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	return every(ctx, watchEvery, func() {
+		n, err := s.store.Changes(ctx)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Error("changes by other processes are late", "err", err)
+			}
+			return
+		}
+		if n != last {
+			last = n
+			s.hub.PublishAll()
+		}
+	})
+}
+
+func every(ctx context.Context, d time.Duration, f func()) error {
+	tick := time.NewTicker(d)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			f()
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

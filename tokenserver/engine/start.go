@@ -1,0 +1,168 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/http"
+	"slices"
+	"time"
+
+	"countersign/protocol"
+	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
+)
+
+// Start is what a relying party asks for.
+type Start struct {
+	Type string
+	User string
+	// Device is the only one to ask, or "" for all of the user's.
+	Device      string
+	Message     string
+	Details     []protocol.Detail
+	Context     *protocol.Context
+	SigningData string
+}
+
+// Start begins a transaction and asks the user's devices. It refuses, as
+// *protocol.Problem or *protocol.Error, what nobody could be asked.
+func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Status, error) {
+	typ, devices, err := e.addressees(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	t, err := e.newTransaction(client, s, typ)
+	if err != nil {
+		return nil, err
+	}
+	requests, err := e.requests(t, s, typ, devices)
+	if err != nil {
+		return nil, err
+	}
+	err = e.store.Update(ctx, func(tx store.Tx) error {
+		if err := tx.AddTransaction(t, requests); err != nil {
+			return err
+		}
+		return tx.AddEvent(store.Event{At: t.CreatedAt, Kind: "transaction.started", User: t.User, Client: t.ClientID, Transaction: t.ID, Detail: t.Type})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("engine: start: %w", err)
+	}
+	st := &Status{Transaction: t, Devices: addressed(requests)}
+	e.wake(t.ID, st.Devices)
+	return st, nil
+}
+
+// addressees finds the type and who to ask.
+func (e *Engine) addressees(ctx context.Context, s Start) (typ store.Type, devices []store.Device, err error) {
+	err = e.store.View(ctx, func(tx store.Tx) error {
+		if typ, err = tx.Type(s.Type); errors.Is(err, store.ErrNotFound) {
+			return problem.New(problem.TypeUnknown, "there is no transaction type of this name")
+		} else if err != nil {
+			return err
+		}
+		user, err := tx.User(s.User)
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return problem.New(problem.UserUnknown, "there is no user of this name")
+		case err != nil:
+			return err
+		case user.Locked:
+			p := problem.New(protocol.ProblemUserLocked, "the user is locked")
+			p.Status = http.StatusUnprocessableEntity
+			return p
+		}
+		devices, err = tx.Devices(store.DeviceFilter{ID: s.Device, User: s.User, States: []store.DeviceState{store.DeviceActive}})
+		return err
+	})
+	if err != nil {
+		return typ, nil, err
+	}
+	devices = slices.DeleteFunc(devices, func(d store.Device) bool { return !meets(d.Verdict, typ) })
+	if len(devices) == 0 {
+		return typ, nil, problem.New(problem.NoDevice, "the user has no active device that the transaction type can be asked on")
+	}
+	return typ, devices, nil
+}
+
+// meets reports whether a device can answer a type at all.
+func meets(v protocol.Verdict, t store.Type) bool {
+	has := map[string]bool{
+		store.RequireAttested:   v.Attested,
+		store.RequirePINBound:   v.PINBound,
+		store.RequireTouchBound: v.TouchBound,
+	}
+	for _, want := range t.Require {
+		if !has[want] {
+			return false
+		}
+	}
+	return t.Class < protocol.C3 || v.TouchBound
+}
+
+func (e *Engine) newTransaction(client store.Client, s Start, typ store.Type) (store.Transaction, error) {
+	number, err := newNumber(typ.Digits)
+	if err != nil {
+		return store.Transaction{}, err
+	}
+	now := e.second()
+	return store.Transaction{
+		ID: newID("t_"), ClientID: client.ID, ClientName: client.Name, User: s.User,
+		Type: typ.Name, Method: typ.Method, Class: typ.Class, Number: number,
+		State: protocol.StatePending, CreatedAt: now, ExpiresAt: now.Add(typ.TTL),
+	}, nil
+}
+
+// newNumber draws a number of so many digits, leading zeros kept.
+func newNumber(digits int) (string, error) {
+	if digits == 0 {
+		return "", nil
+	}
+	limit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(digits)), nil)
+	n, err := rand.Int(rand.Reader, limit)
+	if err != nil {
+		return "", fmt.Errorf("engine: %w", err)
+	}
+	return fmt.Sprintf("%0*d", digits, n), nil
+}
+
+// requests signs the request of each device.
+func (e *Engine) requests(t store.Transaction, s Start, typ store.Type, devices []store.Device) ([]store.Request, error) {
+	r := protocol.Request{
+		Issuer: e.issuer, ID: t.ID, IssuedAt: t.CreatedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
+		Type: t.Type, Method: t.Method, Class: t.Class,
+		Client:  protocol.Client{ID: t.ClientID, Name: t.ClientName},
+		Message: s.Message, Details: s.Details, Context: s.Context, SigningData: s.SigningData,
+		HighValue: typ.HighValue,
+	}
+	if typ.Digits > 0 {
+		r.NumberMatch = &protocol.NumberMatch{Digits: typ.Digits}
+	}
+	out := make([]store.Request, len(devices))
+	for i, d := range devices {
+		r.Audience, r.Subject = d.ID, d.Profile
+		compact, err := protocol.SignRequest(e.signer(), &r)
+		if err != nil {
+			return nil, err
+		}
+		if len(compact) > protocol.MaxMessage {
+			return nil, problem.New(protocol.ProblemBodyTooLarge, "the approval request would be over %d bytes", protocol.MaxMessage)
+		}
+		out[i] = store.Request{Transaction: t.ID, Device: d.ID, Compact: compact}
+	}
+	return out, nil
+}
+
+func addressed(requests []store.Request) []string {
+	out := make([]string, len(requests))
+	for i, r := range requests {
+		out[i] = r.Device
+	}
+	return out
+}
+
+// over reports whether a transaction's time is over.
+func over(t store.Transaction, now time.Time) bool { return !now.Before(t.ExpiresAt) }

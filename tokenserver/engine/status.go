@@ -1,0 +1,176 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"countersign/protocol"
+	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/pki"
+	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
+)
+
+// Status is where a transaction stands.
+type Status struct {
+	store.Transaction
+	// Devices are those that are asked.
+	Devices []string
+	// Evidence is there once a device's decision made the state final.
+	Evidence *protocol.Evidence
+}
+
+// Status returns where a client's transaction stands; another's is not found.
+func (e *Engine) Status(ctx context.Context, client, id string) (s *Status, err error) {
+	err = e.store.View(ctx, func(tx store.Tx) error {
+		s, err = e.status(tx, client, id)
+		return err
+	})
+	return s, err
+}
+
+func (e *Engine) status(tx store.Tx, client, id string) (*Status, error) {
+	t, err := tx.Transaction(id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && t.ClientID != client {
+		return nil, problem.New(protocol.ProblemNotFound, "there is no such transaction")
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{Transaction: e.seen(t)}
+	if s.Devices, err = tx.Addressed(id); err != nil {
+		return nil, err
+	}
+	if t.Decision != "" {
+		s.Evidence, err = e.evidence(tx, t)
+	}
+	return s, err
+}
+
+// seen is the transaction as it stands now, whether or not the sweeper has
+// been there.
+func (e *Engine) seen(t store.Transaction) store.Transaction {
+	if t.State == protocol.StatePending && over(t, e.now()) {
+		t.State, t.DecidedAt = protocol.StateExpired, t.ExpiresAt
+	}
+	return t
+}
+
+func (e *Engine) evidence(tx store.Tx, t store.Transaction) (*protocol.Evidence, error) {
+	request, err := tx.Request(t.ID, t.DecidedBy)
+	if err != nil {
+		return nil, fmt.Errorf("engine: evidence: %w", err)
+	}
+	d, err := tx.Decision(t.DecidedBy, t.Decision)
+	if err != nil {
+		return nil, fmt.Errorf("engine: evidence: %w", err)
+	}
+	device, err := store.One(tx.Devices(store.DeviceFilter{ID: d.Device}))
+	if err != nil {
+		return nil, fmt.Errorf("engine: evidence: %w", err)
+	}
+	receipt, err := protocol.ParseReceipt(d.Receipt, e.keys)
+	if err != nil {
+		return nil, fmt.Errorf("engine: evidence: %w", err)
+	}
+	chain := device.DeviceChain
+	if d.Key == device.ApprovalKey {
+		chain = device.ApprovalChain
+	}
+	return &protocol.Evidence{
+		Request: request.Compact, Decision: d.Compact, Receipt: d.Receipt,
+		Certificates: pki.PEM(chain), IssuerCertificates: e.pki.IssuerChain(), Attestation: receipt.Attestation,
+	}, nil
+}
+
+// Cancel ends a client's transaction. One that has ended already is refused
+// with its state.
+func (e *Engine) Cancel(ctx context.Context, client, id string) (s *Status, err error) {
+	err = e.store.Update(ctx, func(tx store.Tx) error {
+		if s, err = e.status(tx, client, id); err != nil {
+			return err
+		}
+		if s.State.Final() {
+			return alreadyDecided(s.State)
+		}
+		o := store.Outcome{State: protocol.StateCancelled, At: e.now()}
+		if err := e.finish(tx, s.Transaction, o); err != nil {
+			return err
+		}
+		s, err = e.status(tx, client, id)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.wake(id, s.Devices)
+	return s, nil
+}
+
+// finish makes a pending transaction final and records it.
+func (e *Engine) finish(tx store.Tx, t store.Transaction, o store.Outcome) error {
+	err := tx.Finish(t.ID, o)
+	if errors.Is(err, store.ErrConflict) {
+		// Nobody can have come between: whoever updates is alone.
+		return fmt.Errorf("engine: the transaction has left its state: %w", err)
+	}
+	if err != nil {
+		return err
+	}
+	return tx.AddEvent(store.Event{
+		At: o.At, Kind: "transaction." + string(o.State), User: t.User, Device: o.Device,
+		Client: t.ClientID, Transaction: t.ID, Detail: o.Reason,
+	})
+}
+
+func alreadyDecided(s protocol.State) *protocol.Problem {
+	p := problem.New(protocol.ProblemAlreadyDecided, "the transaction is already %s", s)
+	p.State = s
+	return p
+}
+
+// sweepBatch bounds how long a sweep holds up others.
+const sweepBatch = 200
+
+// Sweep records what has expired and wakes who waits for it.
+func (e *Engine) Sweep(ctx context.Context) error {
+	var due []string
+	err := e.store.View(ctx, func(tx store.Tx) (err error) {
+		due, err = tx.Overdue(e.now(), sweepBatch)
+		return err
+	})
+	if err != nil || len(due) == 0 {
+		return err
+	}
+	var topics []string
+	err = e.store.Update(ctx, func(tx store.Tx) error {
+		topics = nil
+		for _, id := range due {
+			devices, err := e.expire(tx, id)
+			if err != nil {
+				return err
+			}
+			topics = append(append(topics, fanout.Transaction(id)), devices...)
+		}
+		return nil
+	})
+	e.hub.Publish(topics...)
+	return err
+}
+
+// expire makes an overdue transaction final and returns its devices' topics.
+func (e *Engine) expire(tx store.Tx, id string) ([]string, error) {
+	t, err := tx.Transaction(id)
+	if err != nil || t.State.Final() {
+		return nil, err
+	}
+	if err := e.finish(tx, t, store.Outcome{State: protocol.StateExpired, At: t.ExpiresAt}); err != nil {
+		return nil, err
+	}
+	devices, err := tx.Addressed(id)
+	for i, d := range devices {
+		devices[i] = fanout.Device(d)
+	}
+	return devices, err
+}

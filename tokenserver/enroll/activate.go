@@ -1,0 +1,152 @@
+package enroll
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+
+	"countersign/protocol"
+	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/pki"
+	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
+)
+
+// reasonReplaced is why an old device is revoked when a new one takes over.
+const reasonReplaced = "replaced"
+
+// Activate is the second step: it issues the certificates, or answers with
+// those issued before. It refuses with *protocol.Problem.
+func (s *Service) Activate(ctx context.Context, enrollment, token string) (*protocol.Enrolled, error) {
+	var d store.Device
+	var gone []string
+	err := s.Store.Update(ctx, func(tx store.Tx) (err error) {
+		if d, err = s.find(tx, enrollment, token); err != nil || d.State != store.DevicePending {
+			return err
+		}
+		if err := s.checkUser(tx, d); err != nil {
+			return err
+		}
+		if err := s.issue(tx, &d); err != nil || d.State != store.DeviceActive {
+			return err
+		}
+		gone, err = replace(tx, d, s.Now())
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	publish(s.Hub, gone)
+	return s.enrolled(d)
+}
+
+// find returns the enrollment if the token is its own.
+func (s *Service) find(tx store.Tx, enrollment, secret string) (store.Device, error) {
+	d, err := store.One(tx.Devices(store.DeviceFilter{Enrollment: enrollment}))
+	hash := hashToken(secret)
+	if errors.Is(err, store.ErrNotFound) || err == nil && !bytes.Equal(d.TokenHash, hash) {
+		return d, problem.New(protocol.ProblemTokenUnknown, "there is no such enrollment with this token")
+	}
+	if err != nil {
+		return d, err
+	}
+	if d.State == store.DeviceRevoked {
+		return d, problem.New(protocol.ProblemRevoked, "%s", d.Reason)
+	}
+	token, err := tx.Token(hash)
+	if err != nil {
+		return d, err
+	}
+	if d.State == store.DevicePending && !s.Now().Before(token.ExpiresAt) {
+		return d, problem.New(protocol.ProblemTokenExpired, "the enrollment token has expired")
+	}
+	return d, nil
+}
+
+// issue certifies both keys and makes the device active or, where somebody
+// must confirm it first, unconfirmed.
+func (s *Service) issue(tx store.Tx, d *store.Device) error {
+	deviceKey, err := pki.ParseCSR(d.DeviceCSR)
+	if err != nil {
+		return internal("stored request", err)
+	}
+	approvalKey, err := pki.ParseCSR(d.ApprovalCSR)
+	if err != nil {
+		return internal("stored request", err)
+	}
+	v, now := d.Verdict, s.Now()
+	info := protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: v.Format}
+	if d.DeviceChain, err = s.PKI.IssueDevice(d.ID, deviceKey, info, now); err != nil {
+		return err
+	}
+	info = protocol.KeyInfo{Role: protocol.RoleApproval, PINBound: v.PINBound, TouchBound: v.TouchBound, Attestation: v.Format}
+	if d.ApprovalChain, err = s.PKI.IssueDevice(d.ID, approvalKey, info, now); err != nil {
+		return err
+	}
+	d.State = store.DeviceActive
+	if d.Confirm {
+		d.State = store.DeviceUnconfirmed
+	}
+	err = tx.IssueDevice(d.ID, store.DeviceIssue{
+		State: d.State, Verdict: v, DeviceChain: d.DeviceChain, ApprovalChain: d.ApprovalChain, At: now,
+	})
+	if err != nil {
+		return err
+	}
+	return tx.AddEvent(store.Event{At: now, Kind: "device." + string(d.State), User: d.User, Device: d.ID, Detail: v.Format})
+}
+
+// replace revokes the devices whose place a newly active one takes, and
+// returns them.
+func replace(tx store.Tx, d store.Device, now time.Time) (gone []string, err error) {
+	if d.Replaces == "" {
+		return nil, nil
+	}
+	f := store.DeviceFilter{User: d.User, States: []store.DeviceState{store.DeviceActive, store.DeviceUnconfirmed}}
+	if d.Replaces != store.ReplacesAll {
+		f.ID = d.Replaces
+	}
+	others, err := tx.Devices(f)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range others {
+		if o.ID == d.ID {
+			continue
+		}
+		if err := revoke(tx, o, reasonReplaced, now); err != nil {
+			return nil, err
+		}
+		gone = append(gone, o.ID)
+	}
+	return gone, nil
+}
+
+func revoke(tx store.Tx, d store.Device, reason string, now time.Time) error {
+	if err := tx.SetDeviceState(d.ID, d.State, store.DeviceRevoked, reason, now); err != nil {
+		return err
+	}
+	return tx.AddEvent(store.Event{At: now, Kind: "device.revoked", User: d.User, Device: d.ID, Detail: reason})
+}
+
+func publish(hub *fanout.Hub, devices []string) {
+	for _, id := range devices {
+		hub.Publish(fanout.Device(id))
+	}
+}
+
+func (s *Service) enrolled(d store.Device) (*protocol.Enrolled, error) {
+	keys, err := s.PKI.IssuerKeys()
+	if err != nil {
+		return nil, internal("keys", err)
+	}
+	jwks, err := keys.JWKS()
+	if err != nil {
+		return nil, internal("keys", err)
+	}
+	return &protocol.Enrolled{
+		Profile: d.Profile, Device: d.ID, User: d.User, Issuer: s.Issuer, DeviceURL: s.DeviceURL,
+		DeviceChain: d.DeviceChain, ApprovalChain: d.ApprovalChain, JWKS: jwks, Attestation: d.Verdict, Confirm: d.Confirm,
+	}, nil
+}

@@ -1,0 +1,247 @@
+// Package enroll lets devices in and puts them out.
+//
+// A device enrolls in two steps with one token. The first gives the token to
+// the device's two keys, for good: whoever finds the token later has other
+// keys and is refused. The second issues the certificates. Either step, asked
+// again with the same keys, answers the same, since answers get lost.
+package enroll
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"countersign/protocol"
+	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/pki"
+	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
+)
+
+// Mode says how many devices a user may have.
+type Mode string
+
+// The modes.
+const (
+	// ModeSingle refuses a second device.
+	ModeSingle Mode = "single"
+	// ModeOverride lets a new device replace the old.
+	ModeOverride Mode = "override"
+	// ModeMultiple allows up to Policy.Max.
+	ModeMultiple Mode = "multiple"
+)
+
+// Policy is what the operator decided about enrollment.
+type Policy struct {
+	Mode Mode
+	// Max is the number of devices per user with ModeMultiple.
+	Max int
+}
+
+// DefaultPolicy allows several devices, so that a lost one locks nobody out.
+func DefaultPolicy() Policy { return Policy{ModeMultiple, 20} }
+
+// Validate refuses what is not a policy.
+func (p Policy) Validate() error {
+	switch {
+	case p.Mode == ModeSingle || p.Mode == ModeOverride:
+		return nil
+	case p.Mode == ModeMultiple && p.Max >= 1 && p.Max <= 1000:
+		return nil
+	}
+	return problem.New(problem.BadConfig, "the enrollment mode is single, override or multiple, the latter with a maximum of 1 to 1000")
+}
+
+// limit is the number of devices a user may have while a new one comes.
+func (p Policy) limit() int {
+	switch p.Mode {
+	case ModeSingle:
+		return 1
+	case ModeMultiple:
+		return p.Max
+	}
+	return 0
+}
+
+// Service is the device's side of enrollment. It is safe for concurrent use.
+type Service struct {
+	Store  store.Store
+	Hub    *fanout.Hub
+	PKI    *pki.Authority
+	Policy Policy
+	// Issuer and DeviceURL are told to devices.
+	Issuer    string
+	DeviceURL string
+	Now       func() time.Time
+}
+
+// Start is the first step. It refuses with *protocol.Problem or
+// *protocol.Error.
+func (s *Service) Start(ctx context.Context, req protocol.EnrollmentStart) (started protocol.EnrollmentStarted, err error) {
+	d, err := s.candidate(req)
+	if err != nil {
+		return started, err
+	}
+	err = s.Store.Update(ctx, func(tx store.Tx) error {
+		token, err := findToken(tx, d.TokenHash)
+		if err != nil {
+			return err
+		}
+		if token.UsedBy != "" {
+			d, err = again(tx, token, d)
+			return err
+		}
+		return s.admit(tx, token, &d)
+	})
+	return protocol.EnrollmentStarted{ID: d.Enrollment, Challenge: d.Challenge}, err
+}
+
+// candidate is the device as it presents itself, checked by itself.
+func (s *Service) candidate(req protocol.EnrollmentStart) (store.Device, error) {
+	if err := req.Device.Validate(); err != nil {
+		return store.Device{}, err
+	}
+	if req.Attestation.Format != protocol.AttestationNone {
+		return store.Device{}, problem.New(protocol.ProblemAttestation, "this server does not take this attestation format")
+	}
+	d := store.Device{
+		ID: newID("d_"), Enrollment: newID("e_"), Profile: newID("p_"), TokenHash: hashToken(req.Token),
+		State: store.DevicePending, Facts: req.Device, DeviceCSR: req.DeviceCSR, ApprovalCSR: req.ApprovalCSR,
+		Challenge: make([]byte, sha256.Size), CreatedAt: s.Now(), ChangedAt: s.Now(),
+	}
+	d.Verdict = protocol.Verdict{Format: protocol.AttestationNone, Isolation: req.Device.Isolation, Chip: req.Device.Chip}
+	_, _ = rand.Read(d.Challenge) // never fails
+	return d, readKeys(&d)
+}
+
+// readKeys takes both keys from the certificate requests.
+func readKeys(d *store.Device) error {
+	device, err := pki.ParseCSR(d.DeviceCSR)
+	if err != nil {
+		return problem.New(protocol.ProblemBadCSR, "device_csr: %s", strings.TrimPrefix(err.Error(), "pki: "))
+	}
+	approval, err := pki.ParseCSR(d.ApprovalCSR)
+	if err != nil {
+		return problem.New(protocol.ProblemBadCSR, "approval_csr: %s", strings.TrimPrefix(err.Error(), "pki: "))
+	}
+	if device.Equal(approval) {
+		return problem.New(protocol.ProblemBadCSR, "the device key and the approval key are the same")
+	}
+	if d.DeviceKey, err = protocol.Thumbprint(device); err != nil {
+		return err
+	}
+	if d.ApprovalKey, err = protocol.Thumbprint(approval); err != nil {
+		return err
+	}
+	d.Code, err = protocol.ConfirmationCode(device, approval)
+	return err
+}
+
+func findToken(tx store.Tx, hash []byte) (store.Token, error) {
+	token, err := tx.Token(hash)
+	if errors.Is(err, store.ErrNotFound) {
+		return token, problem.New(protocol.ProblemTokenUnknown, "the enrollment token is not known here")
+	}
+	return token, err
+}
+
+// again answers a device that asks a second time, and refuses all others.
+func again(tx store.Tx, token store.Token, d store.Device) (store.Device, error) {
+	old, err := store.One(tx.Devices(store.DeviceFilter{Enrollment: token.UsedBy}))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return d, err
+	}
+	if err != nil || old.DeviceKey != d.DeviceKey || old.ApprovalKey != d.ApprovalKey {
+		return d, problem.New(protocol.ProblemTokenUsed, "the enrollment token has been used by another device")
+	}
+	if old.State == store.DeviceRevoked {
+		return d, problem.New(protocol.ProblemRevoked, "%s", old.Reason)
+	}
+	return old, nil
+}
+
+// admit stores a new device that may go on to the second step.
+func (s *Service) admit(tx store.Tx, token store.Token, d *store.Device) error {
+	if !s.Now().Before(token.ExpiresAt) {
+		return problem.New(protocol.ProblemTokenExpired, "the enrollment token has expired")
+	}
+	d.User, d.Confirm, d.Replaces = token.User, token.Confirm, token.Replaces
+	if s.Policy.Mode == ModeOverride {
+		d.Replaces = store.ReplacesAll
+	}
+	if err := s.checkUser(tx, *d); err != nil {
+		return err
+	}
+	if err := forgetAttempts(tx, *d); err != nil {
+		return err
+	}
+	if err := tx.UseToken(token.Hash, d.Enrollment); err != nil {
+		return err
+	}
+	if err := tx.AddDevice(*d); errors.Is(err, store.ErrConflict) {
+		return problem.New(protocol.ProblemBadCSR, "a key is enrolled already")
+	} else if err != nil {
+		return err
+	}
+	return tx.AddEvent(store.Event{At: d.CreatedAt, Kind: "enrollment.started", User: d.User, Device: d.ID})
+}
+
+// checkUser refuses a device that the user may not have now.
+func (s *Service) checkUser(tx store.Tx, d store.Device) error {
+	user, err := tx.User(d.User)
+	if err != nil {
+		return err
+	}
+	if user.Locked {
+		return problem.New(protocol.ProblemUserLocked, "the user is locked")
+	}
+	if d.Replaces == store.ReplacesAll {
+		return nil
+	}
+	others, err := tx.Devices(store.DeviceFilter{User: d.User, States: []store.DeviceState{store.DeviceActive, store.DeviceUnconfirmed}})
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, o := range others {
+		if o.ID != d.ID && o.ID != d.Replaces {
+			n++
+		}
+	}
+	if n >= s.Policy.limit() {
+		return problem.New(protocol.ProblemDeviceLimit, "the user has as many devices as are allowed")
+	}
+	return nil
+}
+
+// forgetAttempts drops enrollments of the same keys that never came to
+// anything, as after a token that expired between the steps. Only the owner of
+// the keys can have got here.
+func forgetAttempts(tx store.Tx, d store.Device) error {
+	for _, key := range []string{d.DeviceKey, d.ApprovalKey} {
+		stale, err := tx.Devices(store.DeviceFilter{Key: key, States: []store.DeviceState{store.DevicePending}})
+		if err != nil {
+			return err
+		}
+		for _, old := range stale {
+			if err := tx.DropPending(old.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
+
+func hashToken(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}
+
+// internal keeps an error of our own from being taken for a refusal.
+func internal(what string, err error) error { return fmt.Errorf("enroll: %s: %s", what, err.Error()) }

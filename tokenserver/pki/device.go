@@ -1,0 +1,66 @@
+package pki
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/x509"
+	"errors"
+	"time"
+
+	"countersign/protocol"
+)
+
+// IssueDevice certifies a key of a device, saying what the key is for and what
+// binds it. The chain is DER, leaf first, root last.
+func (a *Authority) IssueDevice(device string, pub crypto.PublicKey, info protocol.KeyInfo, now time.Time) ([][]byte, error) {
+	ext, err := info.Extension()
+	if err != nil {
+		return nil, err
+	}
+	t := leafTemplate(device, now, leafLifetime)
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	t.ExtraExtensions = append(t.ExtraExtensions, ext)
+	leaf, err := a.deviceCA.sign(t, pub)
+	if err != nil {
+		return nil, err
+	}
+	return [][]byte{leaf.Raw, a.deviceCA.cert.Raw}, nil
+}
+
+// VerifyDevice checks that this authority issued a certificate, that it is
+// valid now and that it is for the device role. It says nothing of whether the
+// device has been revoked.
+func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time) error {
+	_, err := cert.Verify(x509.VerifyOptions{
+		Roots: a.DevicePool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	if err != nil {
+		return err
+	}
+	info, err := protocol.ParseKeyInfo(cert)
+	if err != nil {
+		return err
+	}
+	if info.Role != protocol.RoleDevice {
+		return errors.New("pki: the certificate is not for the device role")
+	}
+	return nil
+}
+
+// ParseCSR returns the P-256 key of a certificate request that this very key
+// signed. Whatever else the request asks for is not looked at.
+func ParseCSR(der []byte) (*ecdsa.PublicKey, error) {
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, errors.New("pki: the certificate request is malformed")
+	}
+	pub, ok := csr.PublicKey.(*ecdsa.PublicKey)
+	if !ok || pub.Curve != elliptic.P256() {
+		return nil, errors.New("pki: the certificate request's key is not on P-256")
+	}
+	if csr.CheckSignature() != nil {
+		return nil, errors.New("pki: the certificate request is not signed by its own key")
+	}
+	return pub, nil
+}

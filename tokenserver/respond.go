@@ -1,0 +1,95 @@
+package tokenserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"countersign/protocol"
+	"countersign/tokenserver/problem"
+)
+
+// handler answers, or returns why not and has written nothing.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// handle makes a handler answer its refusals, and logs each of them once.
+func (s *Server) handle(h handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		err := h(w, r)
+		if err == nil || errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+			return
+		}
+		p := problem.From(err)
+		s.logRefusal(r, p.Status, p.Code, err)
+		writeProblem(w, p)
+	})
+}
+
+// logRefusal names the route rather than the path, and the cause only where it
+// is our own fault: nothing that was sent gets into the log.
+func (s *Server) logRefusal(r *http.Request, status int, code string, err error) {
+	args := []any{"route", r.Pattern, "status", status, "code", code, "peer", r.RemoteAddr}
+	level := slog.LevelInfo
+	if code == protocol.ProblemInternal {
+		level, args = slog.LevelError, append(args, "err", err)
+	}
+	s.log.Log(r.Context(), level, "request refused", args...)
+}
+
+func writeProblem(w http.ResponseWriter, p *protocol.Problem) {
+	body, err := json.Marshal(p)
+	if err != nil {
+		body = []byte(`{"type":"about:blank","title":"Internal error","status":500,"code":"internal_error"}`)
+	}
+	write(w, p.Status, protocol.MediaTypeProblem, body)
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) error {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	write(w, status, "application/json", body)
+	return nil
+}
+
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	_, _ = w.Write(body)
+}
+
+// bodyTime is how long a body may take to arrive.
+const bodyTime = 15 * time.Second
+
+// readBody reads a whole body of at most protocol.MaxMessage bytes.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTime))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, protocol.MaxMessage))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return nil, problem.New(protocol.ProblemBodyTooLarge, "the body is over %d bytes", protocol.MaxMessage)
+	}
+	if err != nil {
+		return nil, problem.New(protocol.ProblemBadRequest, "the body did not arrive")
+	}
+	_ = rc.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// readStrict reads a JSON body by the protocol's rules.
+func readStrict(w http.ResponseWriter, r *http.Request, v any) error {
+	body, err := readBody(w, r)
+	if err != nil {
+		return err
+	}
+	return protocol.DecodeStrict(body, v)
+}

@@ -1,0 +1,248 @@
+// Package tokenserver is the Token Server: the HTTP API of relying parties and
+// that of devices, over the transaction engine and the enrollment of devices.
+//
+// The two APIs have a listener each. Relying parties authenticate with HTTP
+// Basic, devices with the certificate of their device key; every route says
+// in its table who may call it, and there is no other way to a handler. Every
+// refusal has a stable code and is logged once, without what was sent.
+package tokenserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"countersign/protocol"
+	"countersign/tokenserver/admin"
+	"countersign/tokenserver/engine"
+	"countersign/tokenserver/enroll"
+	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/pki"
+	"countersign/tokenserver/store"
+)
+
+// Config is what a Server is made of. Store and PKI stay the caller's to close.
+type Config struct {
+	Store store.Store
+	PKI   *pki.Authority
+	// Listen is the HOST:PORT of the relying parties' API, DeviceListen that
+	// of the devices'. Port 0 takes a free one.
+	Listen, DeviceListen string
+	// Issuer and DeviceURL are https URLs, by default made of the listeners'.
+	Issuer, DeviceURL string
+	// TLS, where not nil, takes the place of the leaf that PKI makes.
+	TLS *tls.Certificate
+	// Enrollment, where zero, is enroll.DefaultPolicy.
+	Enrollment enroll.Policy
+	Logger     *slog.Logger
+	// Now, where nil, is time.Now.
+	Now func() time.Time
+}
+
+// Server is a Token Server that listens. It is made by New and works in Run.
+type Server struct {
+	issuer, deviceURL string
+	pinned            bool
+
+	pki    *pki.Authority
+	store  store.Store
+	hub    *fanout.Hub
+	engine *engine.Engine
+	enroll *enroll.Service
+	desk   *enroll.Desk
+	log    *slog.Logger
+	now    func() time.Time
+
+	rpListener, deviceListener net.Listener
+	rpTLS, deviceTLS           *tls.Config
+	// stopping ends every wait.
+	stopping chan struct{}
+}
+
+// New opens the listeners. Nothing is answered before Run.
+func New(ctx context.Context, c Config) (*Server, error) {
+	c = c.withDefaults()
+	if err := c.Enrollment.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{
+		pki: c.PKI, store: c.Store, hub: fanout.New(), log: c.Logger, now: c.Now,
+		pinned: c.TLS == nil, stopping: make(chan struct{}),
+	}
+	if err := s.listen(ctx, c); err != nil {
+		return nil, errors.Join(fmt.Errorf("tokenserver: %w", err), s.Close())
+	}
+	if err := s.wire(ctx, c); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (c Config) withDefaults() Config {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Enrollment == (enroll.Policy{}) {
+		c.Enrollment = enroll.DefaultPolicy()
+	}
+	return c
+}
+
+func (s *Server) listen(ctx context.Context, c Config) (err error) {
+	var lc net.ListenConfig
+	if s.rpListener, err = lc.Listen(ctx, "tcp", c.Listen); err != nil {
+		return err
+	}
+	if s.deviceListener, err = lc.Listen(ctx, "tcp", c.DeviceListen); err != nil {
+		return err
+	}
+	if s.issuer, err = publicURL(c.Issuer, c.Listen, s.rpListener); err != nil {
+		return err
+	}
+	s.deviceURL, err = publicURL(c.DeviceURL, c.DeviceListen, s.deviceListener)
+	return err
+}
+
+// publicURL is the URL given, or that of a listener as it was asked for.
+func publicURL(given, asked string, l net.Listener) (string, error) {
+	if given != "" {
+		if !protocol.ValidIssuer(given) {
+			return "", errors.New("the issuer and the device URL are https URLs")
+		}
+		return given, nil
+	}
+	host, _, err := net.SplitHostPort(asked)
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return "", fmt.Errorf("%s names no host that others can reach: give the URL", asked)
+	}
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	return "https://" + net.JoinHostPort(host, port), err
+}
+
+// wire makes the parts that need to know the URLs.
+func (s *Server) wire(ctx context.Context, c Config) (err error) {
+	if s.engine, err = engine.New(c.Store, s.hub, c.PKI, s.issuer, c.Now); err != nil {
+		return err
+	}
+	s.enroll = &enroll.Service{
+		Store: c.Store, Hub: s.hub, PKI: c.PKI, Policy: c.Enrollment, Issuer: s.issuer, DeviceURL: s.deviceURL, Now: c.Now,
+	}
+	s.desk = &enroll.Desk{Store: c.Store, Hub: s.hub, Now: c.Now}
+	office := admin.Office{Store: c.Store, Hub: s.hub, Now: c.Now}
+	if err := office.Prepare(ctx); err != nil {
+		return err
+	}
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.TLS, nil }
+	if c.TLS == nil {
+		leaf, err := c.PKI.TLSLeaf(c.Now, hostOf(s.issuer), hostOf(s.deviceURL))
+		if err != nil {
+			return err
+		}
+		get = leaf.Get
+	}
+	s.rpTLS = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: get}
+	// The handshake asks for a certificate; whether it is any good, every
+	// route decides against the database.
+	s.deviceTLS = &tls.Config{MinVersion: tls.VersionTLS13, GetCertificate: get, ClientAuth: tls.RequestClientCert}
+	return nil
+}
+
+func hostOf(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+// Issuer is the server's name in every message and the URL of the relying
+// parties' API.
+func (s *Server) Issuer() string { return s.issuer }
+
+// DeviceURL is where the device API is.
+func (s *Server) DeviceURL() string { return s.deviceURL }
+
+// Pin names the TLS root that enrollment links tell devices to trust, or is
+// nil where the operator brought a certificate that system roots vouch for.
+func (s *Server) Pin() []byte {
+	if !s.pinned {
+		return nil
+	}
+	return s.pki.Pin()
+}
+
+// Close closes the listeners of a server that was never Run.
+func (s *Server) Close() error {
+	var errs []error
+	for _, l := range []net.Listener{s.rpListener, s.deviceListener} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends, then ends every wait and lets what runs finish.
+func (s *Server) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	rp := s.http(s.rpTLS, s.relyingPartyRoutes())
+	device := s.http(s.deviceTLS, s.deviceRoutes())
+	g.Go(func() error { return serve(rp, s.rpListener) })
+	g.Go(func() error { return serve(device, s.deviceListener) })
+	g.Go(func() error { return s.sweep(ctx) })
+	g.Go(func() error { return s.watch(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		return s.shutdown(rp, device)
+	})
+	return g.Wait()
+}
+
+func serve(srv *http.Server, l net.Listener) error {
+	if err := srv.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("tokenserver: serve: %w", err)
+	}
+	return nil
+}
+
+// grace is how long answers may take once the server is to stop.
+const grace = 10 * time.Second
+
+func (s *Server) shutdown(servers ...*http.Server) error {
+	close(s.stopping)
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	for _, srv := range servers {
+		if err := srv.Shutdown(ctx); err != nil {
+			s.log.Warn("connections were cut", "err", err)
+			_ = srv.Close()
+		}
+	}
+	return nil
+}
+
+func (s *Server) http(conf *tls.Config, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, TLSConfig: conf,
+		// There is no limit on a whole request or answer, since polls wait;
+		// bodies are read with a limit of their own.
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"time"
+
+	"countersign/protocol"
+)
+
+// Token allows one device to enroll for a user.
+type Token struct {
+	// Hash is the SHA-256 of the token.
+	Hash      []byte
+	User      string
+	ExpiresAt time.Time
+	// Confirm asks that a person confirms the new device's code.
+	Confirm bool
+	// Replaces is the device that goes when the new one becomes active, or "".
+	Replaces string
+	// UsedBy is the enrollment that took the token, or "".
+	UsedBy    string
+	CreatedAt time.Time
+}
+
+// Tokens are the enrollment tokens.
+type Tokens interface {
+	AddToken(t Token) error
+	Token(hash []byte) (Token, error)
+	// UseToken gives the token to an enrollment, once: then ErrConflict.
+	UseToken(hash []byte, enrollment string) error
+}
+
+// DeviceState is where an enrollment stands.
+type DeviceState string
+
+// The states. A revoked device stays so.
+const (
+	DevicePending     DeviceState = "pending"
+	DeviceUnconfirmed DeviceState = "unconfirmed"
+	DeviceActive      DeviceState = "active"
+	DeviceRevoked     DeviceState = "revoked"
+)
+
+// ReplacesAll in Device.Replaces means every other device of the user.
+const ReplacesAll = "*"
+
+// Device is one enrollment of one device for one user.
+type Device struct {
+	ID         string
+	Enrollment string
+	Profile    string
+	User       string
+	TokenHash  []byte
+	State      DeviceState
+	// Reason says why a revoked device is so.
+	Reason    string
+	Facts     protocol.DeviceFacts
+	Verdict   protocol.Verdict
+	Challenge []byte
+	// The CSRs are DER, the chains DER with the leaf first, and empty while
+	// the device is pending.
+	DeviceCSR, ApprovalCSR     []byte
+	DeviceChain, ApprovalChain [][]byte
+	// The thumbprints of the two keys. No other device has either.
+	DeviceKey, ApprovalKey string
+	// Confirm and Replaces are the token's wish; Code is what to confirm.
+	Confirm   bool
+	Replaces  string
+	Code      string
+	CreatedAt time.Time
+	// ChangedAt is when State became what it is.
+	ChangedAt time.Time
+}
+
+// DeviceFilter selects devices that fit all of its members that are not zero.
+type DeviceFilter struct {
+	ID, Enrollment, User, Code string
+	// Key is the thumbprint of either key.
+	Key    string
+	States []DeviceState
+}
+
+// DeviceIssue is what a pending device gets when it is let in.
+type DeviceIssue struct {
+	State                      DeviceState
+	Verdict                    protocol.Verdict
+	DeviceChain, ApprovalChain [][]byte
+	At                         time.Time
+}
+
+// Devices are the enrollments.
+type Devices interface {
+	// AddDevice returns ErrConflict where an id or a key is known.
+	AddDevice(d Device) error
+	// Devices returns what fits, oldest first.
+	Devices(f DeviceFilter) ([]Device, error)
+	// IssueDevice lets a pending device in; ErrConflict where it is not
+	// pending.
+	IssueDevice(id string, issue DeviceIssue) error
+	// SetDeviceState returns ErrConflict where the state is not from.
+	SetDeviceState(id string, from, to DeviceState, reason string, at time.Time) error
+	// DropPending forgets a device that is still pending; else ErrConflict.
+	DropPending(id string) error
+}

@@ -1,0 +1,109 @@
+package sqlite
+
+import (
+	"strings"
+	"time"
+
+	"countersign/tokenserver/store"
+)
+
+const tokenColumns = "hash, user, expires_at, confirm, replaces, used_by, created_at"
+
+func (t *tx) AddToken(v store.Token) error {
+	return t.exec("INSERT INTO tokens ("+tokenColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
+		v.Hash, v.User, millis(v.ExpiresAt), v.Confirm, v.Replaces, v.UsedBy, millis(v.CreatedAt))
+}
+
+func (t *tx) Token(hash []byte) (store.Token, error) {
+	return one(t, func(row scanner) (v store.Token, err error) {
+		err = row.Scan(&v.Hash, &v.User, moment{&v.ExpiresAt}, &v.Confirm, &v.Replaces, &v.UsedBy, moment{&v.CreatedAt})
+		return v, err
+	}, "SELECT "+tokenColumns+" FROM tokens WHERE hash = ?", hash)
+}
+
+func (t *tx) UseToken(hash []byte, enrollment string) error {
+	return t.swap("UPDATE tokens SET used_by = ? WHERE hash = ? AND used_by = ''", enrollment, hash)
+}
+
+const deviceColumns = "id, enrollment, profile, user, token_hash, state, reason, facts, verdict, challenge, device_csr, approval_csr, " +
+	"device_chain, approval_chain, device_key, approval_key, confirm, replaces, code, created_at, changed_at"
+
+func (t *tx) AddDevice(d store.Device) error {
+	docs, err := encodeAll(d.Facts, d.Verdict, d.DeviceChain, d.ApprovalChain)
+	if err != nil {
+		return err
+	}
+	// The two columns are unique each; a key must not be in the other either.
+	known, err := t.Devices(store.DeviceFilter{Key: d.DeviceKey})
+	if err != nil {
+		return err
+	}
+	more, err := t.Devices(store.DeviceFilter{Key: d.ApprovalKey})
+	if err != nil {
+		return err
+	}
+	if len(known)+len(more) > 0 || d.DeviceKey == d.ApprovalKey {
+		return store.ErrConflict
+	}
+	return t.exec("INSERT INTO devices ("+deviceColumns+") VALUES (?"+strings.Repeat(", ?", 20)+")",
+		d.ID, d.Enrollment, d.Profile, d.User, d.TokenHash, string(d.State), d.Reason, docs[0], docs[1], d.Challenge,
+		d.DeviceCSR, d.ApprovalCSR, docs[2], docs[3], d.DeviceKey, d.ApprovalKey, d.Confirm, d.Replaces, d.Code,
+		millis(d.CreatedAt), millis(d.ChangedAt))
+}
+
+func scanDevice(row scanner) (d store.Device, err error) {
+	err = row.Scan(&d.ID, &d.Enrollment, &d.Profile, &d.User, &d.TokenHash, &d.State, &d.Reason, document{&d.Facts},
+		document{&d.Verdict}, &d.Challenge, &d.DeviceCSR, &d.ApprovalCSR, document{&d.DeviceChain}, document{&d.ApprovalChain},
+		&d.DeviceKey, &d.ApprovalKey, &d.Confirm, &d.Replaces, &d.Code, moment{&d.CreatedAt}, moment{&d.ChangedAt})
+	return d, err
+}
+
+func (t *tx) Devices(f store.DeviceFilter) ([]store.Device, error) {
+	where, args := []string{"1"}, []any{}
+	for _, c := range []struct{ column, value string }{
+		{"id", f.ID}, {"enrollment", f.Enrollment}, {"user", f.User}, {"code", f.Code},
+	} {
+		if c.value != "" {
+			where, args = append(where, c.column+" = ?"), append(args, c.value)
+		}
+	}
+	if f.Key != "" {
+		where, args = append(where, "(device_key = ? OR approval_key = ?)"), append(args, f.Key, f.Key)
+	}
+	if len(f.States) > 0 {
+		where = append(where, "state IN (?"+strings.Repeat(", ?", len(f.States)-1)+")")
+		for _, s := range f.States {
+			args = append(args, string(s))
+		}
+	}
+	return all(t, scanDevice, "SELECT "+deviceColumns+" FROM devices WHERE "+strings.Join(where, " AND ")+" ORDER BY created_at, rowid", args...)
+}
+
+func (t *tx) IssueDevice(id string, i store.DeviceIssue) error {
+	docs, err := encodeAll(i.Verdict, i.DeviceChain, i.ApprovalChain)
+	if err != nil {
+		return err
+	}
+	return t.swap("UPDATE devices SET state = ?, verdict = ?, device_chain = ?, approval_chain = ?, changed_at = ? WHERE id = ? AND state = 'pending'",
+		string(i.State), docs[0], docs[1], docs[2], millis(i.At), id)
+}
+
+func (t *tx) SetDeviceState(id string, from, to store.DeviceState, reason string, at time.Time) error {
+	return t.swap("UPDATE devices SET state = ?, reason = ?, changed_at = ? WHERE id = ? AND state = ?",
+		string(to), reason, millis(at), id, string(from))
+}
+
+func (t *tx) DropPending(id string) error {
+	return t.swap("DELETE FROM devices WHERE id = ? AND state = 'pending'", id)
+}
+
+func encodeAll(values ...any) ([]string, error) {
+	out := make([]string, len(values))
+	for i, v := range values {
+		var err error
+		if out[i], err = encode(v); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
