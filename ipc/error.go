@@ -41,6 +41,7 @@ const (
 	CodePINRequired      = "pin_required"
 	CodeBadPIN           = "bad_pin"
 	CodeWrongPIN         = "wrong_pin"
+	CodePINDelayed       = "pin_delayed"
 	CodePINLocked        = "pin_locked"
 	CodeChipUnavailable  = "chip_unavailable"
 	CodeForeignKey       = "foreign_key"

@@ -1,0 +1,165 @@
+// Package agent is the core of the service: it enrolls, receives approval
+// requests, keeps them until a person decides, has the hardware sign what was
+// decided, and delivers it exactly once.
+//
+// It owns the keys, and callers own consent: a decision is made only on an
+// answer that came over the local API from a process of the profile's owner,
+// about the very bytes that were shown. Silence is never an answer. Nothing a
+// server sends can lower a class, extend a lifetime or change shown text.
+//
+// The agent fails closed: what it cannot verify it drops and logs, what it
+// cannot store it does not send, and without the chip it signs nothing.
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/hsm"
+	"countersign/protocol"
+)
+
+// Config is all an Agent is made of. Every field is required unless it says
+// otherwise.
+type Config struct {
+	Version string
+	// Mode is "system" or "user"; a service in system mode runs under a uid
+	// of its own.
+	Mode  string
+	State *state.Dir
+	// Provider makes and keeps the keys.
+	Provider hsm.Provider
+	Log      *slog.Logger
+	// TimeZone is the IANA name that display records are rendered with.
+	TimeZone string
+	// ForbidCLI refuses approvals from outside a prompt or a terminal.
+	ForbidCLI bool
+}
+
+// Agent serves the profiles of one state directory.
+type Agent struct {
+	cfg     Config
+	pending *pending
+	events  *hub
+
+	mu       sync.Mutex // guards the two below; held only for map access
+	profiles map[string]*profile
+	start    func(func(context.Context)) // runs a worker; nil before Run
+}
+
+// New reads the state directory. It does not touch the chip or the network.
+func New(cfg Config) (*Agent, error) {
+	a := &Agent{cfg: cfg, events: newHub(), profiles: map[string]*profile{}}
+	a.pending = newPending(bootTime, a.publish)
+	stored, err := cfg.State.Profiles()
+	if err != nil {
+		// One damaged profile must not take the others with it.
+		cfg.Log.Error("some profiles cannot be read", "error", err)
+	}
+	for _, s := range stored {
+		if err := a.load(s); err != nil {
+			cfg.Log.Error("a profile cannot be used", "profile", s.ID, "error", err)
+		}
+	}
+	return a, nil
+}
+
+func (a *Agent) load(s state.Profile) error {
+	entries, err := a.cfg.State.Entries(s.ID)
+	if err != nil {
+		return err
+	}
+	p, err := newProfile(a, s, entries)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		req, err := protocol.ParseRequest(e.Request, p.keys)
+		if err != nil {
+			return fmt.Errorf("decision %d: %w", e.Seq, err)
+		}
+		a.pending.restore(s.ID, s.UID, req, e)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.profiles[s.ID] = p
+	return nil
+}
+
+// Run receives, delivers and expires until ctx ends. It returns nil then.
+func (a *Agent) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	start := func(work func(context.Context)) { workers.Go(func() { work(ctx) }) }
+	unfinished, err := a.cfg.State.Enrollments()
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	a.mu.Lock()
+	a.start = start
+	for _, p := range a.profiles {
+		start(p.run)
+	}
+	a.mu.Unlock()
+	for _, e := range unfinished {
+		start(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
+	}
+	start(a.pending.expire)
+	<-ctx.Done()
+	a.mu.Lock()
+	a.start = func(func(context.Context)) {}
+	a.mu.Unlock()
+	workers.Wait()
+	return nil
+}
+
+// launch runs work until the agent ends.
+func (a *Agent) launch(work func(context.Context)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.start != nil {
+		a.start(work)
+	}
+}
+
+// profile finds a profile by its id.
+func (a *Agent) profile(id string) (*profile, bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p, ok := a.profiles[id]
+	return p, ok
+}
+
+// all lists the profiles, oldest first.
+func (a *Agent) all() []*profile {
+	a.mu.Lock()
+	list := make([]*profile, 0, len(a.profiles))
+	for _, p := range a.profiles {
+		list = append(list, p)
+	}
+	a.mu.Unlock()
+	sortProfiles(list)
+	return list
+}
+
+// chipTimeout bounds what the agent itself asks of the chip.
+const chipTimeout = 5 * time.Second
+
+// degraded says in words what does not work.
+func (a *Agent) degraded(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, chipTimeout)
+	defer cancel()
+	reasons := []string{}
+	if _, err := a.cfg.Provider.Status(ctx); err != nil {
+		reasons = append(reasons, chipError(err).Message)
+	}
+	for _, p := range a.all() {
+		if reason := p.trouble(); reason != "" {
+			reasons = append(reasons, fmt.Sprintf("%s: %s", p.account(), reason))
+		}
+	}
+	return reasons
+}

@@ -1,0 +1,228 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/agent/upstream"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+// Routes is the local API, each call with its access rule.
+func (a *Agent) Routes() []ipc.Route {
+	return []ipc.Route{
+		{Pattern: "GET /v1/status", Access: ipc.ReadOwn, Handle: a.getStatus},
+		{Pattern: "GET /v1/doctor", Access: ipc.ReadOwn, Handle: a.getDoctor},
+		{Pattern: "GET /v1/profiles", Access: ipc.ReadOwn, Handle: a.getProfiles},
+		{Pattern: "GET /v1/profiles/{profile}", Access: ipc.ReadOwn, Handle: a.getProfile},
+		{Pattern: "POST /v1/enrollments", Access: ipc.ActOwn, Handle: a.postEnrollment},
+		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
+		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
+		{Pattern: "POST /v1/requests/{id}/decision", Access: ipc.ActOwn, Handle: a.postDecision},
+		{Pattern: "GET /v1/events", Access: ipc.ActOwn, Handle: a.getEvents},
+	}
+}
+
+func (a *Agent) getStatus(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	return ipc.Status{
+		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.cfg.Provider.Name(),
+		Degraded: a.degraded(r.Context()), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
+	}, nil
+}
+
+func (a *Agent) visible(s ipc.Scope) []*profile {
+	var list []*profile
+	for _, p := range a.all() {
+		if s.Covers(p.get().UID) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func (a *Agent) getProfiles(_ http.ResponseWriter, _ *http.Request, s ipc.Scope) (any, error) {
+	list := []ipc.Profile{}
+	for _, p := range a.visible(s) {
+		list = append(list, p.info())
+	}
+	return list, nil
+}
+
+func (a *Agent) getProfile(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	p, err := a.resolve(s, r.PathValue("profile"))
+	if err != nil {
+		return nil, err
+	}
+	if r.URL.Query().Get("check") != "" {
+		if err := p.check(r.Context()); err != nil {
+			return nil, err
+		}
+	}
+	return p.info(), nil
+}
+
+// resolve finds a profile by id, unique prefix or user@host.
+func (a *Agent) resolve(s ipc.Scope, name string) (*profile, error) {
+	var found []*profile
+	for _, p := range a.visible(s) {
+		if p.get().ID == name {
+			return p, nil
+		}
+		if strings.HasPrefix(p.get().ID, name) || p.account() == name {
+			found = append(found, p)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, ipc.Errorf(ipc.CodeNotEnrolled, "see: countersign profiles", "you have no profile %.80q", name)
+	case 1:
+		return found[0], nil
+	}
+	return nil, ipc.Errorf(ipc.CodeBadRequest, "give more of the profile's id", "%.80q could be any of %d profiles", name, len(found))
+}
+
+// check asks the server how the enrollment stands, and remembers it.
+func (p *profile) check(ctx context.Context) error {
+	client := p.clientNow()
+	if client == nil || p.get().State == state.Revoked {
+		return nil
+	}
+	_, err := client.State(ctx)
+	if problem, final := upstream.Final(err); final {
+		p.revoked(problem)
+		return nil
+	}
+	if problem, ok := asProblem(err); ok && problem.Code == protocol.ProblemUnconfirmed {
+		return nil
+	}
+	if err != nil {
+		return serverError(err)
+	}
+	return nil
+}
+
+func (a *Agent) postEnrollment(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	in, err := ipc.DecodeEnrollment(r)
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.enroll(r.Context(), s.Peer.UID, in)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (a *Agent) getRequests(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	return a.pending.list(s, r.URL.Query().Get("all") != ""), nil
+}
+
+func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	it, err := a.pending.show(s, r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	record, err := protocol.Display(it.req, protocol.DisplayVersion, language, a.cfg.TimeZone)
+	if err != nil {
+		return nil, err
+	}
+	d := ipc.Display{
+		Request: it.summary(), Lines: record, HighValue: it.req.HighValue,
+		RequestHash: protocol.Hash([]byte(it.compact)), DisplayHash: record.Hash(),
+		NumberDigits: it.req.Digits(), PINNeeded: it.req.Class >= protocol.C2,
+	}
+	if p, ok := a.profile(it.profile); ok {
+		d.Account = p.account()
+	}
+	return d, nil
+}
+
+func (a *Agent) postDecision(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	ans, err := ipc.DecodeAnswer(r)
+	if err != nil {
+		return nil, err
+	}
+	out, err := a.decide(r.Context(), s, r.PathValue("id"), ans)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// getEvents streams what happens: first everything that is pending, then each
+// change, until the caller goes or falls behind.
+func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	sub := a.events.subscribe(s.Covers)
+	defer a.events.unsubscribe(sub)
+	w.Header().Set("Content-Type", "application/jsonl")
+	out := json.NewEncoder(w)
+	flush := http.NewResponseController(w)
+	send := func(e ipc.Event) bool { return out.Encode(e) == nil && flush.Flush() == nil }
+	waiting := a.pending.list(s, false)
+	for _, req := range waiting {
+		if !send(ipc.Event{Kind: ipc.EventPending, Request: &req, Pending: len(waiting)}) {
+			return nil, nil
+		}
+	}
+	if !send(ipc.Event{Kind: ipc.EventReady, Pending: len(waiting)}) {
+		return nil, nil
+	}
+	for {
+		select {
+		case e, ok := <-sub.events:
+			if !ok || !send(e) {
+				return nil, nil
+			}
+		case <-r.Context().Done():
+			return nil, nil
+		}
+	}
+}
+
+// clockTolerance is how far the server's clock may be from ours unmentioned.
+const clockTolerance = 2 * time.Minute
+
+func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), chipTimeout)
+	defer cancel()
+	checks := []ipc.Check{a.checkChip(ctx)}
+	for _, p := range a.visible(s) {
+		checks = append(checks, p.checkServer())
+	}
+	return checks, nil
+}
+
+func (a *Agent) checkChip(ctx context.Context) ipc.Check {
+	c := ipc.Check{Code: a.cfg.Provider.Name(), Status: "ok"}
+	chip, err := a.cfg.Provider.Status(ctx)
+	c.Detail = strings.Join([]string{chip.Where, chip.Vendor, chip.Model}, " ")
+	if err != nil {
+		e := chipError(err)
+		c.Status, c.Detail, c.Cure = "fail", e.Message, chipCure(err)
+	}
+	return c
+}
+
+func (p *profile) checkServer() ipc.Check {
+	c := ipc.Check{Code: "server", Status: "ok", Detail: p.account() + " is connected"}
+	if trouble := p.trouble(); trouble != "" {
+		c.Status, c.Detail, c.Cure = "fail", p.account()+": "+trouble, "check the network, and that the server runs"
+		if p.get().State == state.Revoked {
+			c.Cure = "ask for a new enrollment link, and: countersign enroll LINK"
+		}
+		return c
+	}
+	p.mu.Lock()
+	skew := p.skew
+	p.mu.Unlock()
+	if skew.Abs() > clockTolerance {
+		c.Code, c.Status = "clock", "warn"
+		c.Detail, c.Cure = "this clock differs from the server's by "+skew.String(), "set the clock: timedatectl set-ntp true"
+	}
+	return c
+}

@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/hsm"
+	"countersign/internal/secret"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+const (
+	// confirmWait is how long a caller is kept waiting for the server's
+	// receipt before it is told that the decision is not confirmed yet.
+	confirmWait = 10 * time.Second
+	// signWait bounds the chip's part, a touch included.
+	signWait = 30 * time.Second
+)
+
+// decide turns a person's answer into a signed decision and waits a while for
+// the server to confirm it. Until the decision is durable an error leaves the
+// request pending; after that the outcome is in the Result.
+func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answer) (ipc.Result, error) {
+	defer ans.PIN.Wipe()
+	it, err := a.pending.claim(s, id)
+	if err != nil {
+		return ipc.Result{}, err
+	}
+	p, ok := a.profile(it.profile)
+	if !ok {
+		a.pending.settle(it, string(protocol.StateCancelled))
+		return ipc.Result{}, errNoRequest(id)
+	}
+	entry, err := a.commit(ctx, s, p, it, ans)
+	if err != nil {
+		a.pending.settle(it, statusPending)
+		return ipc.Result{}, err
+	}
+	a.pending.settle(it, statusUnconfirmed)
+	ctx, cancel := context.WithTimeout(ctx, confirmWait)
+	defer cancel()
+	return result(p.outbox.wait(ctx, entry.Seq))
+}
+
+// commit checks the answer, has the chip sign the decision and stores it.
+func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, ans ipc.Answer) (state.Entry, error) {
+	d, err := a.draft(it, ans)
+	if err != nil {
+		return state.Entry{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, signWait)
+	defer cancel()
+	if err := p.pins.wait(ctx, !ans.PIN.Empty()); err != nil {
+		return state.Entry{}, err
+	}
+	entry := state.Entry{
+		ID: it.req.ID, Request: it.compact, Verb: d.Decision, Reason: d.Reason,
+		ReceivedAt: it.received, DecidedAt: time.Now(),
+	}
+	return p.outbox.add(ctx, entry, func(prev string) (string, error) {
+		// What was true when the person answered may have changed while this
+		// waited for its turn.
+		if err := s.Peer.Check(); err != nil {
+			return "", ipc.Errorf(ipc.CodeForbidden, "", "%v", err)
+		}
+		if it.deadline <= bootTime() {
+			return "", errNotPending(string(protocol.StateExpired))
+		}
+		d.Prev, d.IssuedAt = prev, time.Now().Unix()
+		return p.sign(ctx, d, ans.PIN)
+	})
+}
+
+// sign has the hardware sign: with the approval key and the PIN where the
+// class demands it, else with the device key.
+func (p *profile) sign(ctx context.Context, d *protocol.Decision, pin secret.Value) (string, error) {
+	if protocol.RoleFor(d.Decision, d.UV.Class) == protocol.RoleDevice {
+		compact, err := protocol.SignDecision(hsm.Signer(ctx, p.device, secret.Value{}), d)
+		if err != nil {
+			return "", chipError(err)
+		}
+		return compact, nil
+	}
+	if err := p.pins.check(); err != nil {
+		return "", err
+	}
+	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval, pin), d)
+	p.pins.used(err)
+	if err != nil {
+		return "", chipError(err)
+	}
+	return compact, nil
+}
+
+// draft checks an answer against what was shown and what the request demands,
+// and returns the decision that it amounts to.
+func (a *Agent) draft(it *item, ans ipc.Answer) (*protocol.Decision, error) {
+	record, err := protocol.Display(it.req, protocol.DisplayVersion, language, a.cfg.TimeZone)
+	if err != nil {
+		return nil, err
+	}
+	d := &protocol.Decision{
+		Issuer: it.req.Audience, Audience: it.req.Issuer, Subject: it.req.Subject, ID: it.req.ID,
+		Request: protocol.Hash([]byte(it.compact)), Display: record.Hash(),
+		DisplayVersion: protocol.DisplayVersion, Language: language, TimeZone: a.cfg.TimeZone,
+		Decision: ans.Decision, Reason: ans.Reason,
+		UV: protocol.UV{Method: protocol.UVNone, Class: protocol.C0, Surface: ans.Surface},
+	}
+	if ans.RequestHash != d.Request || ans.DisplayHash != d.Display {
+		return nil, ipc.Errorf(ipc.CodeMismatch, "look at the request again and decide on what it says now", "the answer is about something else than this request")
+	}
+	if ans.Decision == protocol.Approve {
+		if err := a.demand(it.req, ans, d); err != nil {
+			return nil, err
+		}
+	}
+	d.IssuedAt, d.Prev = 1, protocol.NoPrev // set when signed
+	if err := d.Validate(); err != nil {
+		return nil, ipc.Errorf(ipc.CodeBadRequest, "", "the answer is not one: %v", err)
+	}
+	return d, nil
+}
+
+// language is the one that display records are rendered in.
+const language = "en"
+
+// demand checks that an approval brings all that the request's class takes,
+// and writes into d what it brings.
+func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, d *protocol.Decision) error {
+	switch {
+	case ans.Surface == protocol.SurfaceCLI && (a.cfg.ForbidCLI || req.HighValue):
+		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")
+	case len(ans.Number) != req.Digits() || strings.Trim(ans.Number, "0123456789") != "":
+		return ipc.Errorf(ipc.CodeNumberRequired, "type the number that "+req.Client.Name+" shows", "approving takes a number of %d digits", req.Digits())
+	case req.Class >= protocol.C3:
+		return ipc.Errorf(ipc.CodeChipUnavailable, "enroll a token with a touch sensor", "this request takes a touch, which the key of this profile cannot ask for")
+	}
+	d.Number = ans.Number
+	if req.Digits() > 0 {
+		d.UV.Class = protocol.C1
+	}
+	if req.Class < protocol.C2 {
+		return nil
+	}
+	d.UV.Method, d.UV.Class = protocol.UVPIN, protocol.C2
+	return checkPIN(ans.PIN)
+}
+
+// checkPIN refuses what cannot be a PIN, so that no try is spent on it.
+func checkPIN(pin secret.Value) error {
+	switch n := len(pin.Reveal()); {
+	case n == 0:
+		return ipc.Errorf(ipc.CodePINRequired, "type the PIN of this computer's approval key", "this takes the PIN")
+	case n < hsm.MinPIN || n > hsm.MaxPIN:
+		return ipc.Errorf(ipc.CodeBadPIN, "", "a PIN has %d to %d bytes", hsm.MinPIN, hsm.MaxPIN)
+	}
+	return nil
+}
+
+// result says what an entry of the outbox came to.
+func result(e state.Entry) (ipc.Result, error) {
+	r := ipc.Result{ID: e.ID, Decision: e.Verb, Reason: e.Reason, Status: e.Status, Confirmed: e.State == state.Delivered}
+	if e.State == state.Queued {
+		r.Status = statusUnconfirmed
+	}
+	if e.State == state.Refused {
+		return r, refusal(e)
+	}
+	return r, nil
+}
+
+func refusal(e state.Entry) *ipc.Error {
+	switch e.Code {
+	case protocol.ProblemWrongNumber:
+		err := ipc.Errorf(ipc.CodeWrongNumber, "look at the number again and type it", "the server refused the number, %d tries left", e.TriesLeft)
+		err.TriesLeft, err.Status = &e.TriesLeft, e.Status
+		return err
+	case protocol.ProblemAlreadyDecided:
+		return errNotPending(e.Status)
+	}
+	err := ipc.Errorf(ipc.CodeServerRefused, "see countersign doctor", "the server refused the decision (%s)", e.Code)
+	err.Status = e.Status
+	return err
+}

@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"countersign/agent/state"
+	"countersign/agent/upstream"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+// deliver hands the outbox to the server, in order, until ctx ends. A decision
+// that got no answer is sent again, the same bytes: the server gives the same
+// answer to them, however often they come.
+func (p *profile) deliver(ctx context.Context, client *upstream.Client) {
+	log := p.agent.cfg.Log.With("profile", p.get().ID)
+	var backoff upstream.Backoff
+	for {
+		e, err := p.outbox.next(ctx)
+		if err != nil {
+			return
+		}
+		accepted, err := client.Deliver(ctx, e.ID, e.Decision)
+		e, err = p.judge(e, accepted, err)
+		if err == nil {
+			err = errors.Join(p.outbox.answered(e, func() { p.tell(e) }), p.outbox.prune())
+		}
+		if err == nil {
+			backoff.Reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		pause := backoff.Pause()
+		log.Warn("decision not delivered", "request", e.ID, "error", err, "again_in", pause)
+		_ = upstream.Sleep(ctx, pause)
+	}
+}
+
+// judge reads the server's answer to a decision. An error means that there is
+// no answer yet that can be believed.
+func (p *profile) judge(e state.Entry, accepted protocol.Accepted, err error) (state.Entry, error) {
+	if err == nil {
+		return p.acknowledged(e, accepted.Receipt)
+	}
+	problem, ok := errors.AsType[*protocol.Problem](err)
+	switch {
+	case !ok || problem.Status >= http.StatusInternalServerError,
+		problem.Status == http.StatusTooManyRequests, problem.Code == protocol.ProblemUnconfirmed:
+		return e, err
+	case problem.Code == protocol.ProblemWrongNumber:
+		return p.rejected(e, problem.Rejection)
+	}
+	e.State, e.Code, e.Status = state.Refused, problem.Code, string(problem.State)
+	if e.Status == "" {
+		// Nothing was decided by it: the person may decide again.
+		e.Status = statusPending
+	}
+	return e, nil
+}
+
+// acknowledged checks the receipt: "sent" is said on nothing less.
+func (p *profile) acknowledged(e state.Entry, compact string) (state.Entry, error) {
+	receipt, err := protocol.ParseReceipt(compact, p.keys)
+	if err != nil {
+		return e, err
+	}
+	s := p.get()
+	if err := receipt.Acknowledges(e.Decision, &protocol.Decision{Issuer: s.Device, Audience: s.Issuer, ID: e.ID}); err != nil {
+		return e, err
+	}
+	e.State, e.Receipt, e.Status = state.Delivered, compact, string(receipt.State)
+	return e, nil
+}
+
+// rejected checks the signed word that the number was wrong.
+func (p *profile) rejected(e state.Entry, compact string) (state.Entry, error) {
+	r, err := protocol.ParseRejection(compact, p.keys)
+	if err != nil {
+		return e, err
+	}
+	s := p.get()
+	if r.Issuer != s.Issuer || r.Audience != s.Device || r.ID != e.ID || r.Decision != protocol.Hash([]byte(e.Decision)) {
+		return e, errNotForUs
+	}
+	e.State, e.Code, e.TriesLeft, e.Status = state.Refused, protocol.ProblemWrongNumber, r.TriesLeft, string(r.State)
+	return e, nil
+}
+
+// tell makes the outcome known: to the list, and to the helpers on the
+// desktop.
+func (p *profile) tell(e state.Entry) {
+	s := p.get()
+	p.agent.pending.resolve(s.ID, e.ID, e.Status)
+	p.agent.cfg.Log.Info("decision answered", "profile", s.ID, "request", e.ID, "decision", e.Verb, "state", e.State, "status", e.Status, "code", e.Code)
+	r, _ := result(e)
+	p.agent.publish(s.UID, p.agent.resultEvent(s.ID, e.ID, r))
+}
+
+func (a *Agent) publish(uid uint32, e ipc.Event) { a.events.publish(uid, e) }
+
+func (a *Agent) resultEvent(profile, id string, r ipc.Result) ipc.Event {
+	e := ipc.Event{Kind: ipc.EventResult, Result: &r}
+	if it := a.pending.get(profile, id); it != nil {
+		sum := it.summary()
+		e.Request = &sum
+		e.Pending = a.pending.waiting(func(uid uint32) bool { return uid == it.uid })
+	}
+	return e
+}

@@ -1,0 +1,320 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/agent/upstream"
+	"countersign/hsm"
+	"countersign/internal/secret"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+// stepTries is how often a step of an enrollment is tried while a person
+// waits for it.
+const stepTries = 4
+
+// enroll makes two keys in the chip and enrolls them for a local user. Once
+// the server may have activated them, it goes on until the server says yes or
+// no, in the background and across restarts if it must.
+func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.Enrolled, error) {
+	defer in.PIN.Wipe()
+	uri, err := a.checkEnrollment(in)
+	if err != nil {
+		return ipc.Enrolled{}, err
+	}
+	e, err := a.prepare(ctx, uid, uri, in)
+	if err != nil {
+		return ipc.Enrolled{}, err
+	}
+	client := upstream.ForEnrollment(e.Server, e.CA)
+	defer client.Close()
+	if err := a.begin(ctx, client, e); err != nil {
+		// Nothing is active without the second step.
+		return ipc.Enrolled{}, errors.Join(serverError(err), a.abandon(e))
+	}
+	enrolled, err := a.finish(ctx, client, e)
+	if err == nil {
+		return enrolled, nil
+	}
+	if refused(err) {
+		return ipc.Enrolled{}, errors.Join(serverError(err), a.abandon(e))
+	}
+	a.launch(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
+	out := *serverError(err)
+	out.Cure = "wait: the service goes on by itself, and countersign profiles will show it"
+	return ipc.Enrolled{}, &out
+}
+
+func (a *Agent) checkEnrollment(in ipc.Enrollment) (protocol.EnrollURI, error) {
+	if in.Key != "" && in.Key != a.cfg.Provider.Name() {
+		return protocol.EnrollURI{}, ipc.Errorf(ipc.CodeChipUnavailable, "enroll with --key "+a.cfg.Provider.Name(), "this service keeps no keys in %q", in.Key)
+	}
+	uri, err := protocol.ParseEnrollURI(string(in.URI.Reveal()))
+	if err != nil {
+		return protocol.EnrollURI{}, ipc.Errorf(ipc.CodeBadRequest, "copy the whole link, in quotes", "%v", err)
+	}
+	return uri, checkPIN(in.PIN)
+}
+
+// prepare makes the keys and what the server will be told, all of it durable
+// before the server hears of it.
+func (a *Agent) prepare(ctx context.Context, uid uint32, uri protocol.EnrollURI, in ipc.Enrollment) (*state.Enrollment, error) {
+	ctx, cancel := context.WithTimeout(ctx, signWait)
+	defer cancel()
+	facts, err := a.facts(ctx, in.Name)
+	if err != nil {
+		return nil, err
+	}
+	e := &state.Enrollment{
+		Server: uri.Server, CA: uri.CA, UID: uid, Provider: a.cfg.Provider.Name(), StartedAt: time.Now().UTC(),
+		Start: protocol.EnrollmentStart{
+			Token: string(uri.Token.Reveal()), Device: facts,
+			Attestation: protocol.StartAttestation{Format: protocol.AttestationNone},
+		},
+	}
+	device, err := a.newKey(ctx, secret.Value{}, &e.Keys.Device, &e.Start.DeviceCSR)
+	if err != nil {
+		return nil, chipError(err)
+	}
+	approval, err := a.newKey(ctx, in.PIN, &e.Keys.Approval, &e.Start.ApprovalCSR)
+	if err != nil {
+		return nil, errors.Join(chipError(err), device.Delete(ctx))
+	}
+	if err := a.cfg.State.BeginEnrollment(e); err != nil {
+		return nil, errors.Join(err, device.Delete(ctx), approval.Delete(ctx))
+	}
+	return e, nil
+}
+
+// newKey makes one key and a CSR that proves its possession.
+func (a *Agent) newKey(ctx context.Context, pin secret.Value, reference, csr *[]byte) (hsm.Key, error) {
+	key, err := a.cfg.Provider.Create(ctx, pin)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "countersign"}}
+	if *csr, err = x509.CreateCertificateRequest(rand.Reader, template, hsm.Signer(ctx, key, pin)); err != nil {
+		return nil, errors.Join(err, key.Delete(ctx))
+	}
+	*reference = key.Reference()
+	return key, nil
+}
+
+func (a *Agent) facts(ctx context.Context, name string) (protocol.DeviceFacts, error) {
+	chip, err := a.cfg.Provider.Status(ctx)
+	if err != nil {
+		return protocol.DeviceFacts{}, chipError(err)
+	}
+	if name == "" {
+		if name, err = os.Hostname(); err != nil {
+			name = "computer"
+		}
+	}
+	f := protocol.DeviceFacts{
+		Name: name, Platform: runtime.GOOS + "/" + runtime.GOARCH, Agent: a.cfg.Version,
+		Isolation: "user", Provider: a.cfg.Provider.Name(),
+		Chip: protocol.Chip{Vendor: chip.Vendor, Model: chip.Model, Firmware: chip.Firmware},
+	}
+	if a.cfg.Mode == "system" {
+		f.Isolation = "service"
+	}
+	if err := f.Validate(); err != nil {
+		return f, ipc.Errorf(ipc.CodeBadRequest, "give another --name", "%v", err)
+	}
+	return f, nil
+}
+
+// begin does the first step, which is safe to repeat.
+func (a *Agent) begin(ctx context.Context, client *upstream.Client, e *state.Enrollment) error {
+	if e.ID != "" {
+		return nil
+	}
+	var started protocol.EnrollmentStarted
+	err := retry(ctx, func() (err error) {
+		started, err = client.Start(ctx, e.Start)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	e.ID = started.ID
+	return a.cfg.State.SaveEnrollment(e)
+}
+
+// finish does the second step, which is safe to repeat, and turns the
+// enrollment into a profile at work.
+func (a *Agent) finish(ctx context.Context, client *upstream.Client, e *state.Enrollment) (ipc.Enrolled, error) {
+	var answer protocol.Enrolled
+	err := retry(ctx, func() (err error) {
+		answer, err = client.Activate(ctx, e.ID, protocol.Activation{Token: e.Start.Token})
+		return err
+	})
+	if err != nil {
+		return ipc.Enrolled{}, err
+	}
+	e.Root = client.Root()
+	s, err := newStored(e, answer)
+	if err != nil {
+		return ipc.Enrolled{}, err
+	}
+	if err := a.cfg.State.CompleteEnrollment(e, s); err != nil {
+		return ipc.Enrolled{}, err
+	}
+	if err := a.load(s); err != nil {
+		return ipc.Enrolled{}, err
+	}
+	p, _ := a.profile(s.ID)
+	a.launch(p.run)
+	a.cfg.Log.Info("enrolled", "profile", s.ID, "server", s.Issuer, "uid", s.UID)
+	out := ipc.Enrolled{Profile: s.ID, Device: s.Device, Key: keyInfo(s.Provider)}
+	if answer.Confirm {
+		out.ConfirmCode, err = protocol.ConfirmationCode(p.device.Public(), p.approval.Public())
+	}
+	return out, err
+}
+
+// newStored checks that the server certified the very keys it was given.
+func newStored(e *state.Enrollment, answer protocol.Enrolled) (state.Profile, error) {
+	for _, k := range []struct {
+		chain [][]byte
+		csr   []byte
+		role  protocol.Role
+	}{{answer.DeviceChain, e.Start.DeviceCSR, protocol.RoleDevice}, {answer.ApprovalChain, e.Start.ApprovalCSR, protocol.RoleApproval}} {
+		if err := certifies(k.chain, k.csr, k.role); err != nil {
+			return state.Profile{}, err
+		}
+	}
+	if _, err := protocol.ParseJWKS(answer.JWKS); err != nil {
+		return state.Profile{}, err
+	}
+	if !validID(answer.Profile) || !validID(answer.Device) || !protocol.ValidIssuer(answer.Issuer) || !protocol.ValidIssuer(answer.DeviceURL) {
+		return state.Profile{}, errBadAnswer
+	}
+	s := state.Profile{
+		ID: answer.Profile, Device: answer.Device, User: answer.User, Issuer: answer.Issuer, DeviceURL: answer.DeviceURL,
+		Root: e.Root, UID: e.UID, Name: e.Start.Device.Name, Provider: e.Provider,
+		DeviceChain: answer.DeviceChain, ApprovalChain: answer.ApprovalChain, JWKS: answer.JWKS,
+		EnrolledAt: time.Now().UTC(), State: state.Active, Keys: e.Keys,
+	}
+	if answer.Confirm {
+		s.State = state.Unconfirmed
+	}
+	return s, nil
+}
+
+var errBadAnswer = errors.New("the server's answer to the enrollment is not the protocol's")
+
+func certifies(chain [][]byte, csr []byte, role protocol.Role) error {
+	if len(chain) == 0 {
+		return errBadAnswer
+	}
+	req, err := x509.ParseCertificateRequest(csr)
+	if err != nil {
+		return fmt.Errorf("agent: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return errBadAnswer
+	}
+	info, err := protocol.ParseKeyInfo(leaf)
+	if err != nil {
+		return err
+	}
+	want, err := protocol.Thumbprint(req.PublicKey)
+	if err != nil {
+		return err
+	}
+	if got, err := protocol.Thumbprint(leaf.PublicKey); err != nil || got != want || info.Role != role {
+		return errBadAnswer
+	}
+	return nil
+}
+
+// validID accepts what may name a directory.
+func validID(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return len(s) >= 8 && len(s) <= 64
+}
+
+// resumeEnrollment goes on with what a crash or the network interrupted, until
+// the server has said yes or no.
+func (a *Agent) resumeEnrollment(ctx context.Context, e *state.Enrollment) {
+	log := a.cfg.Log.With("server", e.Server)
+	client := upstream.ForEnrollment(e.Server, e.CA)
+	defer client.Close()
+	var backoff upstream.Backoff
+	for ctx.Err() == nil {
+		err := a.begin(ctx, client, e)
+		if err == nil {
+			_, err = a.finish(ctx, client, e)
+		}
+		switch {
+		case err == nil:
+			return
+		case refused(err):
+			log.Warn("unfinished enrollment ended by the server", "error", err)
+			if err := a.abandon(e); err != nil {
+				log.Error("unfinished enrollment not removed", "error", err)
+			}
+			return
+		}
+		pause := backoff.Pause()
+		log.Info("unfinished enrollment goes on later", "error", err, "again_in", pause)
+		_ = upstream.Sleep(ctx, pause)
+	}
+}
+
+// abandon deletes the keys of an enrollment that will never be, then forgets
+// it. Keys that the chip does not give up now are tried again at the next
+// start, since the enrollment stays until they are gone.
+func (a *Agent) abandon(e *state.Enrollment) error {
+	ctx, cancel := context.WithTimeout(context.Background(), signWait)
+	defer cancel()
+	for _, reference := range [][]byte{e.Keys.Device, e.Keys.Approval} {
+		key, err := a.cfg.Provider.Open(ctx, reference)
+		if errors.Is(err, hsm.ErrForeignKey) {
+			continue
+		}
+		if err == nil {
+			err = key.Delete(ctx)
+		}
+		if err != nil {
+			return fmt.Errorf("agent: delete key: %w", err)
+		}
+	}
+	return a.cfg.State.AbandonEnrollment(e)
+}
+
+// refused reports whether the server has answered no, once and for all.
+func refused(err error) bool {
+	p, ok := errors.AsType[*protocol.Problem](err)
+	return ok && p.Status >= 400 && p.Status < 500 && p.Status != 429
+}
+
+// retry calls f until it succeeds, is refused, or was tried often enough.
+func retry(ctx context.Context, f func() error) error {
+	var backoff upstream.Backoff
+	for i := 1; ; i++ {
+		err := f()
+		if err == nil || refused(err) || i == stepTries || ctx.Err() != nil {
+			return err
+		}
+		if upstream.Sleep(ctx, backoff.Pause()) != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"countersign/agent/upstream"
+	"countersign/hsm"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+func errNoRequest(id string) *ipc.Error {
+	return ipc.Errorf(ipc.CodeNotFound, "list them with: countersign requests --all", "there is no request %.40q for you", id)
+}
+
+// errNotPending refuses a decision on a request that is over, with its status.
+func errNotPending(status string) *ipc.Error {
+	e := ipc.Errorf(ipc.CodeNotDecidable, "if it should be decided, have it started again", "the request is not pending any more: %s", status)
+	e.Status = status
+	return e
+}
+
+// chipError puts what the chip said into words for its owner.
+func chipError(err error) *ipc.Error {
+	if e, ok := errors.AsType[*ipc.Error](err); ok {
+		return e
+	}
+	if e, ok := errors.AsType[*hsm.PINError](err); ok {
+		out := ipc.Errorf(ipc.CodeWrongPIN, "try again; the chip counts", "wrong PIN, %d tries left", e.TriesLeft)
+		out.TriesLeft = &e.TriesLeft
+		return out
+	}
+	switch {
+	case errors.Is(err, hsm.ErrPINLocked):
+		return ipc.Errorf(ipc.CodePINLocked, "have an administrator issue a new enrollment, and enroll again", "the PIN is locked after too many wrong tries")
+	case errors.Is(err, hsm.ErrPINRequired):
+		return ipc.Errorf(ipc.CodePINRequired, "type the PIN", "this takes the PIN")
+	case errors.Is(err, hsm.ErrForeignKey):
+		return ipc.Errorf(ipc.CodeForeignKey, "have an administrator issue a new enrollment, and enroll again", "the keys of this profile are not in this computer's security chip: it was cleared or replaced")
+	case errors.Is(err, hsm.ErrPermission):
+		return ipc.Errorf(ipc.CodeChipUnavailable, "see countersign doctor", "%v", err)
+	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		return ipc.Errorf(ipc.CodeChipUnavailable, "see countersign doctor", "the security chip does not answer: %v", err)
+	}
+	return ipc.AsError(err)
+}
+
+// serverError puts a failed call to the server into words.
+func serverError(err error) *ipc.Error {
+	if e, ok := errors.AsType[*ipc.Error](err); ok {
+		return e
+	}
+	if p, ok := errors.AsType[*protocol.Problem](err); ok {
+		return &ipc.Error{Code: p.Code, Message: fmt.Sprintf("the server refused: %v", p), Cure: serverCure(p.Code)}
+	}
+	if errors.Is(err, upstream.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
+		return ipc.Errorf(ipc.CodeServer, "check the network and the server, and try again", "%s", reachText(err))
+	}
+	return ipc.AsError(err)
+}
+
+func serverCure(code string) string {
+	switch code {
+	case protocol.ProblemTokenUnknown, protocol.ProblemTokenUsed, protocol.ProblemTokenExpired:
+		return "ask for a new enrollment link"
+	case protocol.ProblemDeviceLimit:
+		return "have an old device revoked, or a link issued that replaces it"
+	case protocol.ProblemUserLocked:
+		return "ask the administrator of the server"
+	}
+	return "see the list of errors in the documentation"
+}
+
+// reachText says why the server is not reached, without its inner workings.
+func reachText(err error) string {
+	if p, ok := errors.AsType[*protocol.Problem](err); ok {
+		return "the server refused: " + p.Error()
+	}
+	if errors.Is(err, errNeverReached) {
+		return "the server has not been reached yet"
+	}
+	return err.Error()
+}
+
+func asProblem(err error) (*protocol.Problem, bool) { return errors.AsType[*protocol.Problem](err) }
+
+// chipCure is the step that gives the service its chip.
+func chipCure(err error) string {
+	if errors.Is(err, hsm.ErrPermission) {
+		return "give the service the TPM: sudo usermod -aG tss $USER, then log in again"
+	}
+	return "turn the TPM on in the firmware settings, or name another with countersignd --tpm"
+}

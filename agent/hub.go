@@ -1,0 +1,58 @@
+package agent
+
+import (
+	"sync"
+
+	"countersign/ipc"
+)
+
+// streamBuffer is how many events a helper may lag behind before its stream
+// is ended; it then reconnects and is told everything anew.
+const streamBuffer = 64
+
+// hub hands events to the session helpers of the uid they are for.
+type hub struct {
+	mu   sync.Mutex
+	subs map[*subscription]bool
+}
+
+type subscription struct {
+	covers func(uid uint32) bool
+	events chan ipc.Event
+}
+
+func newHub() *hub { return &hub{subs: map[*subscription]bool{}} }
+
+func (h *hub) subscribe(covers func(uint32) bool) *subscription {
+	s := &subscription{covers, make(chan ipc.Event, streamBuffer)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subs[s] = true
+	return s
+}
+
+func (h *hub) unsubscribe(s *subscription) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.subs[s] {
+		delete(h.subs, s)
+		close(s.events)
+	}
+}
+
+// publish never waits: a subscriber whose buffer is full is dropped.
+func (h *hub) publish(uid uint32, e ipc.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.subs {
+		if !s.covers(uid) {
+			continue
+		}
+		select {
+		case s.events <- e:
+		default:
+			delete(h.subs, s)
+			close(s.events)
+		}
+	}
+}

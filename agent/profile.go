@@ -1,0 +1,243 @@
+package agent
+
+import (
+	"cmp"
+	"context"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/agent/upstream"
+	"countersign/hsm"
+	"countersign/internal/secret"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+// profile is one enrollment at work: it polls, judges what arrives, and
+// delivers what was decided.
+type profile struct {
+	agent *Agent
+	keys  protocol.Keys // the server's
+	// device and approval are the hardware keys, opened when first used.
+	device, approval *lazyKey
+	outbox           *outbox
+	pins             pinThrottle
+
+	mu     sync.Mutex // guards what follows; held for field access only
+	stored state.Profile
+	client *upstream.Client
+	reach  error         // of the last exchange
+	skew   time.Duration // the server's clock less ours, at the last exchange
+	stop   context.CancelFunc
+	// polled is bootTime when the poll that is under way was sent. Only the
+	// poll's own goroutine uses it.
+	polled time.Duration
+	// refused are the hashes of listed requests that were not valid, so that
+	// each is logged once. Only the poll's own goroutine uses it.
+	refused map[string]bool
+}
+
+var errNeverReached = errors.New("not reached yet")
+
+func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, error) {
+	keys, err := protocol.ParseJWKS(s.JWKS)
+	if err != nil {
+		return nil, err
+	}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}}
+	if p.device, err = newLazyKey(a.cfg.Provider, s.Keys.Device, s.DeviceChain); err != nil {
+		return nil, err
+	}
+	if p.approval, err = newLazyKey(a.cfg.Provider, s.Keys.Approval, s.ApprovalChain); err != nil {
+		return nil, err
+	}
+	p.outbox = newOutbox(func(e state.Entry) error { return a.cfg.State.SaveEntry(s.ID, e) },
+		func(seq uint64) error { return a.cfg.State.RemoveEntry(s.ID, seq) }, entries)
+	return p, nil
+}
+
+// get returns a copy of what is stored.
+func (p *profile) get() state.Profile {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stored
+}
+
+// run works until ctx ends or the enrollment is over.
+func (p *profile) run(ctx context.Context) {
+	if p.get().State == state.Revoked {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	client, err := p.connect(ctx)
+	if err != nil {
+		p.agent.cfg.Log.Error("profile cannot connect", "profile", p.get().ID, "error", err)
+		return
+	}
+	defer client.Close()
+	p.mu.Lock()
+	p.client, p.stop = client, cancel
+	p.mu.Unlock()
+	var deliverer sync.WaitGroup
+	deliverer.Go(func() { p.deliver(ctx, client) })
+	err = upstream.Watch(ctx, p.agent.cfg.Log.With("profile", p.get().ID), client, p)
+	cancel()
+	deliverer.Wait()
+	if problem, final := upstream.Final(err); final {
+		p.revoked(problem)
+	}
+}
+
+// connect makes the client whose TLS handshakes the device key signs.
+func (p *profile) connect(ctx context.Context) (*upstream.Client, error) {
+	s := p.get()
+	cert := tls.Certificate{Certificate: s.DeviceChain, PrivateKey: hsm.Signer(ctx, p.device, secret.Value{})}
+	return upstream.ForDevice(s.DeviceURL, s.Root, cert)
+}
+
+// revoked records that the server has ended the enrollment, and ends what
+// waits.
+func (p *profile) revoked(problem *protocol.Problem) {
+	p.setState(state.Revoked, problem.Error())
+	for _, id := range p.agent.pending.missing(p.get().ID, nil) {
+		p.agent.pending.end(p.get().ID, id, protocol.StateCancelled)
+	}
+	p.agent.cfg.Log.Warn("the server ended the enrollment", "profile", p.get().ID, "code", problem.Code, "reason", problem.Detail)
+}
+
+func (p *profile) setState(st, reason string) {
+	p.mu.Lock()
+	changed := p.stored.State != st
+	p.stored.State, p.stored.Reason = st, reason
+	s := p.stored
+	p.mu.Unlock()
+	if !changed {
+		return
+	}
+	if err := p.agent.cfg.State.SaveProfile(s); err != nil {
+		p.agent.cfg.Log.Error("profile state not saved", "profile", s.ID, "error", err)
+	}
+}
+
+// account is user@host, as people name a profile.
+func (p *profile) account() string {
+	s := p.get()
+	host := s.Issuer
+	if u, err := url.Parse(s.Issuer); err == nil {
+		host = u.Hostname()
+	}
+	return s.User + "@" + host
+}
+
+// trouble says in words why the profile receives nothing now; "" if it does.
+func (p *profile) trouble() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.stored.State == state.Revoked:
+		return "the server ended this enrollment (" + p.stored.Reason + ")"
+	case p.stored.State == state.Unconfirmed:
+		return "waits for its code to be confirmed at the server"
+	case p.reach != nil:
+		return reachText(p.reach)
+	}
+	return ""
+}
+
+// info is the profile as the local API shows it.
+func (p *profile) info() ipc.Profile {
+	s := p.get()
+	p.mu.Lock()
+	connected := p.reach == nil
+	p.mu.Unlock()
+	return ipc.Profile{
+		ID: s.ID, User: s.User, Server: s.Issuer, Device: s.Device, Name: s.Name, UID: s.UID,
+		Key: keyInfo(s.Provider), State: s.State, Reason: s.Reason,
+		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt,
+	}
+}
+
+func keyInfo(provider string) ipc.Key {
+	return ipc.Key{Provider: provider, Protection: "hardware, approval key bound to a PIN"}
+}
+
+func sortProfiles(list []*profile) {
+	slices.SortFunc(list, func(a, b *profile) int {
+		x, y := a.get(), b.get()
+		return cmp.Or(x.EnrolledAt.Compare(y.EnrolledAt), cmp.Compare(x.ID, y.ID))
+	})
+}
+
+// lazyKey is a hardware key whose certificate is known and that is opened in
+// the chip when first used: the service starts without the chip, too.
+type lazyKey struct {
+	provider  hsm.Provider
+	reference []byte
+	public    crypto.PublicKey
+
+	mu  sync.Mutex
+	key hsm.Key
+}
+
+func newLazyKey(provider hsm.Provider, reference []byte, chain [][]byte) (*lazyKey, error) {
+	if len(chain) == 0 {
+		return nil, errors.New("agent: a key without a certificate")
+	}
+	leaf, err := x509.ParseCertificate(chain[0])
+	if err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	return &lazyKey{provider: provider, reference: reference, public: leaf.PublicKey}, nil
+}
+
+// Public implements hsm.Key.
+func (k *lazyKey) Public() crypto.PublicKey { return k.public }
+
+// Reference implements hsm.Key.
+func (k *lazyKey) Reference() []byte { return k.reference }
+
+// Sign implements hsm.Key.
+func (k *lazyKey) Sign(ctx context.Context, digest []byte, pin secret.Value) ([]byte, error) {
+	key, err := k.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return key.Sign(ctx, digest, pin)
+}
+
+// Delete implements hsm.Key.
+func (k *lazyKey) Delete(ctx context.Context) error {
+	key, err := k.open(ctx)
+	if err != nil {
+		return err
+	}
+	return key.Delete(ctx)
+}
+
+// open does not hold the lock while the chip works: two first uses at once
+// open the key twice, and either will do.
+func (k *lazyKey) open(ctx context.Context) (hsm.Key, error) {
+	k.mu.Lock()
+	key := k.key
+	k.mu.Unlock()
+	if key != nil {
+		return key, nil
+	}
+	key, err := k.provider.Open(ctx, k.reference)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.key = key
+	return key, nil
+}

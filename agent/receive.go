@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/agent/upstream"
+	"countersign/protocol"
+)
+
+// maxRefused bounds what is remembered of invalid requests.
+const maxRefused = 256
+
+// BeforeFetch implements upstream.Watcher.
+func (p *profile) BeforeFetch() { p.polled = bootTime() }
+
+// Reached implements upstream.Watcher.
+func (p *profile) Reached(err error) {
+	problem, refused := errors.AsType[*protocol.Problem](err)
+	p.mu.Lock()
+	p.reach = err
+	unconfirmed := refused && problem.Code == protocol.ProblemUnconfirmed
+	confirmed := err == nil && p.stored.State == state.Unconfirmed
+	p.mu.Unlock()
+	if unconfirmed {
+		p.setState(state.Unconfirmed, problem.Detail)
+	}
+	if confirmed {
+		p.setState(state.Active, "")
+	}
+}
+
+// Listed implements upstream.Watcher: it takes in what is new and ends what
+// the server no longer lists.
+func (p *profile) Listed(list protocol.Requests) {
+	p.mu.Lock()
+	p.skew = time.Unix(list.Now, 0).Sub(time.Now()).Round(time.Second)
+	p.mu.Unlock()
+	listed := map[string]bool{}
+	for _, compact := range list.Requests {
+		if id, ok := p.receive(compact, list.Now); ok {
+			listed[id] = true
+		}
+	}
+	id := p.get().ID
+	for _, gone := range p.agent.pending.missing(id, listed) {
+		p.agent.pending.end(id, gone, p.fate(gone))
+	}
+}
+
+// receive verifies one request and puts it on the list. What the server's
+// clock says of its age counts from when the poll was sent, so that no delay
+// on the way lengthens its life.
+func (p *profile) receive(compact string, now int64) (id string, ok bool) {
+	req, err := protocol.ParseRequest(compact, p.keys)
+	if err == nil {
+		err = p.addressed(req)
+	}
+	if err != nil {
+		p.refuse(compact, err)
+		return "", false
+	}
+	left := min(req.ExpiresAt-now, req.ExpiresAt-req.IssuedAt)
+	if left <= 0 {
+		return "", false
+	}
+	s := p.get()
+	it := &item{
+		profile: s.ID, uid: s.UID, compact: compact, req: req, received: time.Now(),
+		deadline: p.polled + time.Duration(left)*time.Second,
+	}
+	if p.agent.pending.add(it) {
+		p.agent.cfg.Log.Info("approval request received", "profile", s.ID, "request", req.ID, "type", req.Type, "class", req.Class)
+	}
+	return req.ID, true
+}
+
+var errNotForUs = errors.New("the request is for another device, profile or server")
+
+func (p *profile) addressed(req *protocol.Request) error {
+	s := p.get()
+	if req.Issuer != s.Issuer || req.Audience != s.Device || req.Subject != s.ID {
+		return errNotForUs
+	}
+	return nil
+}
+
+// refuse logs an invalid request once, however often it is listed.
+func (p *profile) refuse(compact string, err error) {
+	h := protocol.Hash([]byte(compact))
+	if p.refused[h] || len(p.refused) >= maxRefused {
+		return
+	}
+	p.refused[h] = true
+	p.agent.cfg.Log.Warn("approval request refused", "profile", p.get().ID, "sha256", h, "error", err)
+}
+
+// fate asks what became of a request that is listed no more. Where the server
+// does not say, it was cancelled as far as this device is concerned.
+func (p *profile) fate(id string) protocol.State {
+	ctx, cancel := context.WithTimeout(context.Background(), chipTimeout)
+	defer cancel()
+	st, err := p.clientNow().RequestState(ctx, id)
+	if err != nil || !st.State.Final() {
+		return protocol.StateCancelled
+	}
+	return st.State
+}
+
+func (p *profile) clientNow() *upstream.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.client
+}

@@ -1,0 +1,113 @@
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// States of a profile.
+const (
+	Active      = "active"
+	Unconfirmed = "unconfirmed"
+	Revoked     = "revoked"
+)
+
+// Profile is one user at one Token Server, with the keys made for it.
+type Profile struct {
+	ID     string `json:"id"`
+	Device string `json:"device"`
+	User   string `json:"user"`
+	// Issuer is the server's name, DeviceURL where it is reached.
+	Issuer    string `json:"issuer"`
+	DeviceURL string `json:"device_url"`
+	// Root is the only TLS root trusted for the server, DER; empty means the
+	// system's roots.
+	Root []byte `json:"root,omitempty"`
+	// UID owns the profile: who enrolled it.
+	UID  uint32 `json:"uid"`
+	Name string `json:"name"`
+	// Provider is the key back end.
+	Provider string `json:"provider"`
+	// The chains are DER, leaf first.
+	DeviceChain   [][]byte        `json:"device_chain"`
+	ApprovalChain [][]byte        `json:"approval_chain"`
+	JWKS          json.RawMessage `json:"jwks"`
+	EnrolledAt    time.Time       `json:"enrolled_at"`
+	State         string          `json:"state"`
+	Reason        string          `json:"reason,omitempty"`
+
+	// Keys stand in files of their own, in the format of their back end.
+	Keys Keys `json:"-"`
+}
+
+// Keys are the references of an enrollment's two keys.
+type Keys struct{ Device, Approval []byte }
+
+const (
+	profileFile  = "profile.json"
+	deviceFile   = "device.pem"
+	approvalFile = "approval.pem"
+)
+
+func (k Keys) save(dir string) error {
+	return errors.Join(
+		writeFile(filepath.Join(dir, deviceFile), k.Device),
+		writeFile(filepath.Join(dir, approvalFile), k.Approval),
+	)
+}
+
+func loadKeys(dir string) (k Keys, err error) {
+	if k.Device, err = os.ReadFile(filepath.Join(dir, deviceFile)); err != nil {
+		return Keys{}, err
+	}
+	k.Approval, err = os.ReadFile(filepath.Join(dir, approvalFile))
+	return k, err
+}
+
+// Profiles reads every profile. One that cannot be read is reported in the
+// error and does not hide the others.
+func (d *Dir) Profiles() ([]Profile, error) {
+	names, err := d.names(profilesDir)
+	if err != nil {
+		return nil, err
+	}
+	var profiles []Profile
+	var bad []error
+	for _, name := range names {
+		p, err := loadProfile(filepath.Join(d.root, profilesDir, name))
+		if err != nil {
+			bad = append(bad, fmt.Errorf("state: profile %s: %w", name, err))
+			continue
+		}
+		profiles = append(profiles, p)
+	}
+	return profiles, errors.Join(bad...)
+}
+
+func loadProfile(dir string) (p Profile, err error) {
+	if err := readJSON(filepath.Join(dir, profileFile), &p); err != nil {
+		return Profile{}, err
+	}
+	p.Keys, err = loadKeys(dir)
+	return p, err
+}
+
+// SaveProfile replaces what is known of an existing profile; its keys stay.
+func (d *Dir) SaveProfile(p Profile) error {
+	if err := writeJSON(filepath.Join(d.root, profilesDir, p.ID, profileFile), p); err != nil {
+		return fmt.Errorf("state: save profile: %w", err)
+	}
+	return nil
+}
+
+// RemoveProfile forgets a profile with its outbox.
+func (d *Dir) RemoveProfile(id string) error {
+	if err := removeDir(filepath.Join(d.root, profilesDir, id)); err != nil {
+		return fmt.Errorf("state: remove profile: %w", err)
+	}
+	return nil
+}

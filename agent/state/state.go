@@ -1,0 +1,100 @@
+// Package state is what the service remembers across restarts: profiles with
+// their key references, enrollments under way, and the outbox of decisions.
+//
+// The caller must not start two services on one directory; Open refuses the
+// second. Every change is atomic and durable when the call returns: a crash at
+// any point leaves the old state or the new one. A profile exists when, and
+// only when, its directory stands under its final name, complete.
+//
+// The directory holds no secret that opens a key: references are useless
+// without the chip, and an approval key's without its PIN too. It is mode 0700
+// all the same, since it says who is enrolled where.
+package state
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrInUse is returned by Open for a directory that another process holds.
+var ErrInUse = errors.New("another service uses this state directory")
+
+// Dir is an open state directory. It is safe for concurrent use as long as
+// each profile's and each enrollment's files have one writer.
+type Dir struct {
+	root string
+	lock *os.File
+}
+
+const (
+	profilesDir  = "profiles"
+	enrollingDir = "enrolling"
+	outboxDir    = "outbox"
+)
+
+// Open makes or opens the directory, takes its lock, and clears away what a
+// crash left half written.
+func Open(root string) (*Dir, error) {
+	for _, d := range []string{root, filepath.Join(root, profilesDir), filepath.Join(root, enrollingDir)} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return nil, fmt.Errorf("state: %w", err)
+		}
+	}
+	lock, err := os.OpenFile(filepath.Join(root, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, fmt.Errorf("state: %s: %w", root, ErrInUse)
+	}
+	d := &Dir{root: root, lock: lock}
+	if err := d.sweep(); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// Close gives the lock back.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+// sweep removes what was never finished, at every level.
+func (d *Dir) sweep() error {
+	return filepath.WalkDir(d.root, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		if !strings.HasPrefix(e.Name(), tmpPrefix) {
+			return nil
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("state: %w", err)
+		}
+		if e.IsDir() {
+			return filepath.SkipDir
+		}
+		return nil
+	})
+}
+
+// names lists the finished entries of a subdirectory, sorted.
+func (d *Dir) names(sub ...string) ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(append([]string{d.root}, sub...)...))
+	if err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), tmpPrefix) {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, nil
+}

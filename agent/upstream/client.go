@@ -1,0 +1,206 @@
+// Package upstream is the device's side of the device API: it calls the Token
+// Server over mutually authenticated TLS, and keeps a long poll open.
+//
+// It trusts one TLS root per server, given or learned at enrollment. It knows
+// nothing of what requests and decisions mean: what it fetches is unverified
+// until package agent has verified it.
+package upstream
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"countersign/protocol"
+)
+
+// ErrUnreachable wraps every failure to get an answer from the server.
+var ErrUnreachable = errors.New("the server cannot be reached")
+
+// callTimeout bounds one call, beyond what it asked the server to wait.
+const callTimeout = 20 * time.Second
+
+// maxAnswer bounds an answer: a list of pending requests is the longest.
+const maxAnswer = 8 << 20
+
+// Client calls one server as one device. It is safe for concurrent use.
+type Client struct {
+	base string
+	http *http.Client
+	root atomic.Pointer[[]byte]
+}
+
+// ForEnrollment makes a client without a certificate. Where spki is not empty
+// it trusts only that root, which Root then returns.
+func ForEnrollment(base string, spki []byte) *Client {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS13}
+	c := newClient(base, cfg)
+	if len(spki) > 0 {
+		pin(cfg, spki, func(root []byte) { c.root.Store(&root) })
+	}
+	return c
+}
+
+// Root is the TLS root, DER, that a client made ForEnrollment has found behind
+// the server; nil before the first answer, or where no SPKI was given.
+func (c *Client) Root() []byte {
+	if root := c.root.Load(); root != nil {
+		return *root
+	}
+	return nil
+}
+
+// ForDevice makes a client that authenticates with the device certificate and
+// trusts root, or the system's roots where it is empty.
+func ForDevice(base string, root []byte, cert tls.Certificate) (*Client, error) {
+	cfg, err := rooted(root)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Certificates = []tls.Certificate{cert}
+	return newClient(base, cfg), nil
+}
+
+func newClient(base string, cfg *tls.Config) *Client {
+	return &Client{base: base, http: &http.Client{
+		Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			TLSClientConfig:     cfg,
+			TLSHandshakeTimeout: callTimeout,
+			// One connection carries the poll and the decisions, so that the
+			// chip signs one handshake; pings notice when it is dead.
+			ForceAttemptHTTP2: true,
+			HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
+			IdleConnTimeout:   2 * time.Minute,
+		},
+		// The device API never redirects; a redirect would carry a decision
+		// to somewhere else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close drops idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Start does the first step of an enrollment.
+func (c *Client) Start(ctx context.Context, s protocol.EnrollmentStart) (a protocol.EnrollmentStarted, err error) {
+	return a, c.callJSON(ctx, http.MethodPost, protocol.PathEnrollments, s, &a)
+}
+
+// Activate does the second.
+func (c *Client) Activate(ctx context.Context, id string, s protocol.Activation) (a protocol.Enrolled, err error) {
+	return a, c.callJSON(ctx, http.MethodPost, protocol.PathEnrollments+"/"+url.PathEscape(id)+"/activation", s, &a)
+}
+
+// State asks how the enrollment stands.
+func (c *Client) State(ctx context.Context) (a protocol.EnrollmentState, err error) {
+	return a, c.callJSON(ctx, http.MethodGet, protocol.PathEnrollment, nil, &a)
+}
+
+// RequestState asks what became of a request.
+func (c *Client) RequestState(ctx context.Context, id string) (a protocol.RequestState, err error) {
+	return a, c.callJSON(ctx, http.MethodGet, protocol.PathRequests+"/"+url.PathEscape(id), nil, &a)
+}
+
+// Deliver hands in a decision. A refusal is a *protocol.Problem.
+func (c *Client) Deliver(ctx context.Context, id, compact string) (a protocol.Accepted, err error) {
+	req := call{
+		method: http.MethodPost, path: protocol.PathRequests + "/" + url.PathEscape(id) + "/decision",
+		contentType: protocol.MediaTypeJOSE, body: []byte(compact),
+	}
+	_, err = c.do(ctx, req, &a)
+	return a, err
+}
+
+// Fetch is one long poll: the pending requests at once where etag is empty and
+// there are any, else as soon as the list is no longer the one that etag
+// names, else ok is false after wait.
+func (c *Client) Fetch(ctx context.Context, etag string, wait time.Duration) (list protocol.Requests, newTag string, ok bool, err error) {
+	req := call{method: http.MethodGet, path: protocol.PathRequests, etag: etag, wait: wait}
+	resp, err := c.do(ctx, req, &list)
+	if err != nil {
+		return protocol.Requests{}, "", false, err
+	}
+	return list, resp.Header.Get("ETag"), resp.StatusCode == http.StatusOK, nil
+}
+
+type call struct {
+	method, path, contentType, etag string
+	body                            []byte
+	wait                            time.Duration
+}
+
+func (c *Client) callJSON(ctx context.Context, method, path string, in, out any) error {
+	req := call{method: method, path: path}
+	if in != nil {
+		body, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("upstream: %w", err)
+		}
+		req.contentType, req.body = "application/json", body
+	}
+	_, err := c.do(ctx, req, out)
+	return err
+}
+
+// do sends one call and decodes its answer into out. The response it returns
+// has no body any more.
+func (c *Client) do(ctx context.Context, in call, out any) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, in.wait+callTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, in.method, c.base+in.path, bytes.NewReader(in.body))
+	if err != nil {
+		return nil, fmt.Errorf("upstream: %w", err)
+	}
+	in.headers(req.Header)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	return resp, decodeAnswer(resp, body, out)
+}
+
+func (in call) headers(h http.Header) {
+	if in.contentType != "" {
+		h.Set("Content-Type", in.contentType)
+	}
+	if in.etag != "" {
+		h.Set("If-None-Match", in.etag)
+	}
+	if in.wait > 0 {
+		h.Set("Prefer", "wait="+strconv.Itoa(int(in.wait.Seconds())))
+	}
+}
+
+func decodeAnswer(resp *http.Response, body []byte, out any) error {
+	switch {
+	case resp.StatusCode == http.StatusNoContent:
+		return nil
+	case resp.StatusCode >= 200 && resp.StatusCode < 300:
+		if err := json.Unmarshal(body, out); err != nil {
+			return fmt.Errorf("%w: the answer is not the protocol's", ErrUnreachable)
+		}
+		return nil
+	}
+	p := new(protocol.Problem)
+	if resp.Header.Get("Content-Type") != protocol.MediaTypeProblem || json.Unmarshal(body, p) != nil || p.Code == "" {
+		// A proxy or a captive portal answered, not the server.
+		return fmt.Errorf("%w: it answered %s", ErrUnreachable, resp.Status)
+	}
+	p.Status = resp.StatusCode
+	return p
+}

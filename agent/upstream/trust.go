@@ -1,0 +1,68 @@
+package upstream
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"countersign/protocol"
+)
+
+// errPin says that the server did not prove to be the one the link names.
+var errPin = errors.New("the server's certificate does not lead to the root that the enrollment link names")
+
+// pin makes cfg trust only a chain to the root of the given SPKI hash, which
+// the server sends along. The root it found is handed to learned.
+func pin(cfg *tls.Config, spki []byte, learned func(root []byte)) {
+	// The standard verification needs the root, and only its hash is known:
+	// VerifyConnection does the whole of it instead.
+	cfg.InsecureSkipVerify = true //nolint:gosec // see above
+	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
+		root := findRoot(cs.PeerCertificates, spki)
+		if root == nil {
+			return errPin
+		}
+		if err := verifyChain(cs, root); err != nil {
+			return fmt.Errorf("%w: %w", errPin, err)
+		}
+		learned(root.Raw)
+		return nil
+	}
+}
+
+func findRoot(chain []*x509.Certificate, spki []byte) *x509.Certificate {
+	for _, cert := range chain {
+		if cert.IsCA && bytes.Equal(protocol.SPKI(cert), spki) {
+			return cert
+		}
+	}
+	return nil
+}
+
+func verifyChain(cs tls.ConnectionState, root *x509.Certificate) error {
+	opts := x509.VerifyOptions{DNSName: cs.ServerName, Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool()}
+	opts.Roots.AddCert(root)
+	for _, cert := range cs.PeerCertificates[1:] {
+		opts.Intermediates.AddCert(cert)
+	}
+	_, err := cs.PeerCertificates[0].Verify(opts)
+	return err
+}
+
+// rooted is a TLS configuration that trusts one root, or the system's where
+// root is empty.
+func rooted(root []byte) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS13}
+	if len(root) == 0 {
+		return cfg, nil
+	}
+	cert, err := x509.ParseCertificate(root)
+	if err != nil {
+		return nil, fmt.Errorf("upstream: stored TLS root: %w", err)
+	}
+	cfg.RootCAs = x509.NewCertPool()
+	cfg.RootCAs.AddCert(cert)
+	return cfg, nil
+}

@@ -1,0 +1,107 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"countersign/protocol"
+)
+
+// pollWait is what a long poll asks the server to wait, pollSpacing the least
+// time between two polls: a server that answers at once, always, must not make
+// the device spin.
+const (
+	pollWait    = 55 * time.Second
+	pollSpacing = 200 * time.Millisecond
+)
+
+// Backoff gives growing, jittered pauses, so that a fleet does not come back
+// all at once. The zero value is ready.
+type Backoff struct{ next time.Duration }
+
+const (
+	firstPause = 500 * time.Millisecond
+	maxPause   = time.Minute
+)
+
+// Pause is how long to wait now: between half of the current step and all of
+// it. The step doubles up to a minute.
+func (b *Backoff) Pause() time.Duration {
+	b.next = min(max(2*b.next, firstPause), maxPause)
+	return b.next/2 + rand.N(b.next/2+1) //nolint:gosec // jitter, not a secret
+}
+
+// Reset begins anew after a success.
+func (b *Backoff) Reset() { b.next = 0 }
+
+// Sleep waits for d or for the end of ctx.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// Fetcher is what Watch polls; *Client is one.
+type Fetcher interface {
+	Fetch(ctx context.Context, etag string, wait time.Duration) (list protocol.Requests, newTag string, ok bool, err error)
+}
+
+// Watcher is told what Watch learns. It is called from one goroutine.
+type Watcher interface {
+	// BeforeFetch is called just before a poll is sent: what the list says of
+	// time counts from here.
+	BeforeFetch()
+	// Listed is the whole list of pending requests.
+	Listed(protocol.Requests)
+	// Reached says whether the last poll got an answer.
+	Reached(err error)
+}
+
+// Final reports whether a refusal of the device API ends an enrollment.
+func Final(err error) (*protocol.Problem, bool) {
+	p, ok := errors.AsType[*protocol.Problem](err)
+	return p, ok && (p.Status == http.StatusGone || p.Status == http.StatusUnauthorized)
+}
+
+// Watch keeps a long poll open until ctx ends or the server says that the
+// enrollment is over; then it returns that problem. Whatever else goes wrong
+// it tries again, later each time. It needs no answer to resume: each poll
+// names the list it already has.
+func Watch(ctx context.Context, log *slog.Logger, f Fetcher, w Watcher) error {
+	var backoff Backoff
+	etag := ""
+	for ctx.Err() == nil {
+		w.BeforeFetch()
+		list, newTag, ok, err := f.Fetch(ctx, etag, pollWait)
+		if ctx.Err() != nil {
+			break
+		}
+		w.Reached(err)
+		if p, final := Final(err); final {
+			return p
+		}
+		if err != nil {
+			etag = ""
+			pause := backoff.Pause()
+			log.Info("poll failed", "error", err, "again_in", pause)
+			_ = Sleep(ctx, pause)
+			continue
+		}
+		backoff.Reset()
+		etag = newTag
+		if ok {
+			w.Listed(list)
+		}
+		_ = Sleep(ctx, pollSpacing)
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"countersign/ipc"
+)
+
+const (
+	systemConfig = "/etc/countersign/countersignd.toml"
+	systemState  = "/var/lib/countersign"
+	defaultTPM   = "device:/dev/tpmrm0"
+)
+
+// config is the configuration file. docs/countersignd.toml is its manual.
+type config struct {
+	State  string `toml:"state"`
+	Socket string `toml:"socket"`
+	TPM    string `toml:"tpm"`
+	// ForbidCLI refuses approvals from outside a prompt or a terminal.
+	ForbidCLI bool `toml:"forbid_cli"`
+
+	user bool
+}
+
+type flags struct {
+	file, state, socket, tpm string
+	user                     bool
+}
+
+// config merges, in rising order, the defaults, the file and the flags.
+func (f flags) config() (config, error) {
+	cfg := config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM}
+	if f.user {
+		if err := cfg.forUser(); err != nil {
+			return config{}, err
+		}
+	}
+	if err := cfg.read(f.file); err != nil {
+		return config{}, err
+	}
+	for _, o := range []struct {
+		value string
+		field *string
+	}{{f.state, &cfg.State}, {f.socket, &cfg.Socket}, {f.tpm, &cfg.TPM}} {
+		if o.value != "" {
+			*o.field = o.value
+		}
+	}
+	if cfg.Socket == "" {
+		return config{}, usageError{errors.New("XDG_RUNTIME_DIR is not set: name the socket with --socket")}
+	}
+	return cfg, nil
+}
+
+func (c *config) forUser() error {
+	c.user, c.Socket = true, ipc.UserSocket()
+	base := os.Getenv("XDG_STATE_HOME")
+	if base == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return usageError{fmt.Errorf("no state directory, name one with --state: %w", err)}
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	c.State = filepath.Join(base, "countersign")
+	return nil
+}
+
+// read overlays a file. The system's own file may be absent, a named one may
+// not; the service of a user does not read the system's.
+func (c *config) read(file string) error {
+	if file == "" {
+		if c.user {
+			return nil
+		}
+		file = systemConfig
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
+	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(c); err != nil {
+		if strict, ok := errors.AsType[*toml.StrictMissingError](err); ok {
+			return fmt.Errorf("configuration %s:\n%s", file, strict.String())
+		}
+		if bad, ok := errors.AsType[*toml.DecodeError](err); ok {
+			return fmt.Errorf("configuration %s:\n%s", file, bad.String())
+		}
+		return fmt.Errorf("configuration %s: %w", file, err)
+	}
+	return nil
+}

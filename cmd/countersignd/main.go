@@ -1,0 +1,66 @@
+// Command countersignd is the service that keeps the keys: it receives
+// approval requests, has the TPM sign what a person decided, and serves the
+// user's programs on a unix socket. It opens no network listener.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // display records name zones; the system may not know them
+
+	"github.com/spf13/cobra"
+
+	"countersign/internal/version"
+)
+
+// usageError is answered with exit status 2.
+type usageError struct{ error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := command().ExecuteContext(ctx)
+	stop()
+	if err == nil {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "countersignd:", err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		os.Exit(2)
+	}
+	os.Exit(1)
+}
+
+func command() *cobra.Command {
+	var f flags
+	cmd := &cobra.Command{
+		Use:           "countersignd",
+		Short:         "Keep the keys and answer for them",
+		Version:       version.Version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.NoArgs(cmd, args); err != nil {
+				return usageError{err}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config()
+			if err != nil {
+				return err
+			}
+			return run(cmd.Context(), cfg, cmd.OutOrStdout())
+		},
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	cmd.Flags().StringVar(&f.file, "config", "", "configuration `file` (default "+systemConfig+" where it exists)")
+	cmd.Flags().BoolVar(&f.user, "user", false, "serve the current user only")
+	cmd.Flags().StringVar(&f.state, "state", "", "state `directory`")
+	cmd.Flags().StringVar(&f.socket, "socket", "", "unix `socket` to serve")
+	cmd.Flags().StringVar(&f.tpm, "tpm", "", "TPM: device:/dev/tpmrm0 or swtpm:/path/to/socket")
+	return cmd
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"countersign/agent"
+	"countersign/agent/state"
+	"countersign/hsm/tpm"
+	"countersign/internal/version"
+	"countersign/ipc"
+)
+
+// run wires the service and serves until ctx ends. It prints "ready" once the
+// socket answers, with or without a TPM.
+func run(ctx context.Context, cfg config, out io.Writer) (err error) {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	dir, err := state.Open(cfg.State)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	keys, err := tpm.Open(cfg.TPM)
+	if err != nil {
+		return usageError{err}
+	}
+	defer func() { err = errors.Join(err, keys.Close()) }()
+	core, err := agent.New(agent.Config{
+		Version: version.Version(), Mode: cfg.mode(), State: dir, Provider: keys, Log: log,
+		TimeZone: agent.LocalZone(), ForbidCLI: cfg.ForbidCLI,
+	})
+	if err != nil {
+		return err
+	}
+	handler, err := ipc.NewHandler(log, core.Routes())
+	if err != nil {
+		return err
+	}
+	socket, err := ipc.Listen(cfg.Socket, cfg.socketMode())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "ready")
+	return serve(ctx, core, func(ctx context.Context) error { return ipc.Serve(ctx, socket, handler) })
+}
+
+// serve runs both halves and ends both when one ends.
+func serve(ctx context.Context, core *agent.Agent, api func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		defer cancel()
+		done <- api(ctx)
+	}()
+	err := core.Run(ctx)
+	cancel()
+	return errors.Join(err, <-done)
+}
+
+func (c config) mode() string {
+	if c.user {
+		return "user"
+	}
+	return "system"
+}
+
+// socketMode lets every local user in where the service is the system's: the
+// kernel says who calls, and the routes say what they may.
+func (c config) socketMode() os.FileMode {
+	if c.user {
+		return 0o600
+	}
+	return 0o666
+}
