@@ -35,6 +35,8 @@ const (
 	CutAfter
 	// Hang lets the TPM act and never answers, until the program hangs up.
 	Hang
+	// Retry answers TPM_RC_RETRY in the TPM's place.
+	Retry
 )
 
 // AnyCommand makes a fault wait for whatever command comes next.
@@ -169,9 +171,13 @@ func (r *TPMRecorder) relay(client, tpm net.Conn) error {
 		return err
 	}
 	fault := r.faultFor(codeOf(cmd))
-	if fault == CutBefore {
+	switch fault {
+	case CutBefore:
 		r.record(cmd, nil)
 		return io.ErrClosedPipe
+	case Retry:
+		_, err := client.Write(retryResponse())
+		return err
 	}
 	if _, err := tpm.Write(cmd); err != nil {
 		return err
@@ -232,6 +238,12 @@ func readMessage(r io.Reader) ([]byte, error) {
 	msg := append(head, make([]byte, size-headerSize)...)
 	_, err := io.ReadFull(r, msg[headerSize:])
 	return msg, err
+}
+
+func retryResponse() []byte {
+	rsp := binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMSTNoSessions))
+	rsp = binary.BigEndian.AppendUint32(rsp, headerSize)
+	return binary.BigEndian.AppendUint32(rsp, uint32(tpm2.TPMRCRetry))
 }
 
 func codeOf(cmd []byte) tpm2.TPMCC { return tpm2.TPMCC(binary.BigEndian.Uint32(cmd[6:])) }

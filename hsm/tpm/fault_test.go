@@ -1,0 +1,344 @@
+package tpm_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"countersign/hsm"
+	"countersign/hsm/tpm"
+	"countersign/internal/testenv"
+
+	"github.com/google/go-tpm/tpm2"
+)
+
+func TestAbsentTPMComesLater(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	chip.Kill()
+	for _, spec := range []string{chip.Spec(), "device:/nonexistent/tpmrm0"} {
+		p := provider(t, spec)
+		if _, err := p.Status(t.Context()); !errors.Is(err, hsm.ErrUnavailable) {
+			t.Errorf("Status without a TPM at %s: %v", spec, err)
+		}
+	}
+	p := provider(t, chip.Spec())
+	if _, err := p.Create(t.Context(), pin("")); !errors.Is(err, hsm.ErrUnavailable) {
+		t.Errorf("Create without a TPM: %v", err)
+	}
+	chip.Start()
+	status, err := p.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status.Vendor != "IBM" || status.Model == "" || status.Firmware == "" || status.Where != chip.Spec() {
+		t.Errorf("Status: %+v", status)
+	}
+}
+
+func TestSocketWithoutTPM(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	p := provider(t, "swtpm:"+path, tpm.WithTimeout(50*time.Millisecond))
+	_, err = p.Status(t.Context())
+	if !errors.Is(err, hsm.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Status of a silent socket: %v", err)
+	}
+}
+
+// Wrong PINs stay counted through a power cut, the key stays usable without a
+// new Open, and however often the power is cut nothing locks.
+func TestPowerCuts(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	p := provider(t, chip.Spec())
+	key, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for left := 4; left >= 3; left-- {
+		mustMiss(t, key, left)
+		chip.Restart()
+	}
+	for range 6 {
+		mustSign(t, key, rightPIN)
+		chip.Restart()
+	}
+	mustMiss(t, key, 4)
+	for left := 3; left >= 0; left-- {
+		mustMiss(t, key, left)
+	}
+	chip.Restart()
+	if _, err := key.Sign(t.Context(), digest(), pin(rightPIN)); !errors.Is(err, hsm.ErrPINLocked) {
+		t.Errorf("a locked key after a power cut: %v", err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := chip.Dial().LockoutCounter(); n != 0 {
+		t.Errorf("the shared lockout counter is %d", n)
+	}
+}
+
+func mustMiss(t *testing.T, key hsm.Key, left int) {
+	t.Helper()
+	var pe *hsm.PINError
+	_, err := key.Sign(t.Context(), digest(), pin(wrongPIN))
+	if !errors.As(err, &pe) || pe.TriesLeft != left {
+		t.Fatalf("a wrong PIN: %v, want %d tries left", err, left)
+	}
+}
+
+// Whatever command is lost, before or after the TPM acted: the call fails, no
+// try is spent by a PIN that was right, and the next call works.
+func TestLostConnectionWhileSigning(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	p := provider(t, rec.Spec())
+	key, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []tpm2.TPMCC{
+		tpm2.TPMCCNVReadPublic, tpm2.TPMCCLoad, tpm2.TPMCCStartAuthSession, tpm2.TPMCCPolicySecret, tpm2.TPMCCSign,
+	} {
+		for _, fault := range []testenv.Fault{testenv.CutBefore, testenv.CutAfter} {
+			rec.Inject(code, fault)
+			if _, err := key.Sign(t.Context(), digest(), pin(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+				t.Errorf("command %v, fault %v: %v", code, fault, err)
+			}
+			mustSign(t, key, rightPIN)
+		}
+	}
+	mustMiss(t, key, 4)
+}
+
+// Whatever command is lost while a key is made: no PIN index stays behind that
+// nobody knows of.
+func TestLostConnectionWhileCreating(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	rec := testenv.RecordTPM(t, chip)
+	p := provider(t, rec.Spec())
+	for _, code := range []tpm2.TPMCC{
+		tpm2.TPMCCStartAuthSession, tpm2.TPMCCNVDefineSpace, tpm2.TPMCCLoadExternal, tpm2.TPMCCPolicySigned,
+		tpm2.TPMCCNVWrite, tpm2.TPMCCNVReadPublic, tpm2.TPMCCCreate,
+	} {
+		for _, fault := range []testenv.Fault{testenv.CutBefore, testenv.CutAfter} {
+			rec.Inject(code, fault)
+			if _, err := p.Create(t.Context(), pin(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+				t.Errorf("command %v, fault %v: %v", code, fault, err)
+			}
+		}
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if left := chip.Dial().Indices(); len(left) != 0 {
+		t.Errorf("PIN indices without a key: %x", left)
+	}
+}
+
+// A TPM that stops answering costs a caller no more than its deadline, and the
+// answer that comes too late is not taken for another's.
+func TestHungTPM(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	p := provider(t, rec.Spec())
+	key, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []tpm2.TPMCC{tpm2.TPMCCLoad, tpm2.TPMCCPolicySecret, tpm2.TPMCCSign} {
+		rec.Inject(code, testenv.Hang)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		start := time.Now()
+		_, err := key.Sign(ctx, digest(), pin(rightPIN))
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, hsm.ErrUnavailable) {
+			t.Errorf("hung in %v: %v", code, err)
+		}
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("hung in %v: took %v", code, took)
+		}
+		mustSign(t, key, rightPIN)
+	}
+}
+
+func TestHungTPMEndsWithCancel(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	p := provider(t, rec.Spec())
+	key, err := p.Create(t.Context(), pin(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec.Inject(tpm2.TPMCCSign, testenv.Hang)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	before := rec.Count(tpm2.TPMCCSign)
+	go func() {
+		_, err := key.Sign(ctx, digest(), pin(""))
+		done <- err
+	}()
+	testenv.Eventually(t, "the command reaches the TPM", func() bool { return rec.Count(tpm2.TPMCCSign) > before })
+	// Somebody else in the queue keeps to an own deadline.
+	impatient, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer stop()
+	if _, err := key.Sign(impatient, digest(), pin("")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("behind a hung caller: %v", err)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) || errors.Is(err, hsm.ErrUnavailable) {
+		t.Errorf("canceled in a hung command: %v", err)
+	}
+	mustSign(t, key, "")
+}
+
+func TestRetryIsObeyed(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	p := provider(t, rec.Spec())
+	key, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, code := range []tpm2.TPMCC{tpm2.TPMCCPolicySecret, tpm2.TPMCCSign, tpm2.TPMCCLoad} {
+		rec.Inject(code, testenv.Retry)
+		mustSign(t, key, rightPIN)
+	}
+}
+
+// A program that died left the TPM's three object and three session slots full.
+func TestLeftoversAreSwept(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	raw := chip.Dial()
+	for range 3 {
+		storageRoot(t, raw)
+		if _, _, err := tpm2.HMACSession(raw, tpm2.TPMAlgSHA256, 16); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw.Close()
+	p := provider(t, chip.Spec())
+	key, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSign(t, key, rightPIN)
+}
+
+func TestCloseLeavesNothing(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	p := provider(t, chip.Spec())
+	key, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSign(t, key, rightPIN)
+	mustMiss(t, key, 4)
+	for range 2 {
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := key.Sign(t.Context(), digest(), pin(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+		t.Errorf("sign after Close: %v", err)
+	}
+	if left := chip.Dial().Loaded(); len(left) != 0 {
+		t.Errorf("left in the TPM: %x", left)
+	}
+}
+
+// An idle program lets go of the TPM, which serves one client at a time, and
+// takes nothing of its slots.
+func TestIdleConnectionIsReleased(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	p := provider(t, chip.Spec(), tpm.WithIdle(20*time.Millisecond))
+	key, err := p.Create(t.Context(), pin(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := chip.Dial()
+	if left := raw.Loaded(); len(left) != 0 { // answers only once p has let go
+		t.Errorf("an idle program keeps %x in the TPM", left)
+	}
+	raw.Close()
+	mustSign(t, key, "")
+}
+
+func TestClearedTPM(t *testing.T) {
+	v := newVictim(t)
+	raw := v.tpm.Dial()
+	if _, err := (tpm2.Clear{AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHLockout, Auth: tpm2.PasswordAuth(nil)}}).Execute(raw); err != nil {
+		t.Fatal(err)
+	}
+	raw.Close()
+	if err := v.sign(t, rightPIN); !errors.Is(err, hsm.ErrForeignKey) {
+		t.Errorf("sign after TPM2_Clear: %v", err)
+	}
+}
+
+func TestOwnerPassword(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	raw := chip.Dial()
+	root := storageRoot(t, raw)
+	_, err := tpm2.EvictControl{
+		Auth: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}, ObjectHandle: root, PersistentHandle: 0x81000001,
+	}.Execute(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.Close()
+	p := provider(t, chip.Spec())
+	key, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw = chip.Dial()
+	setOwnerPassword(t, raw)
+	raw.Close()
+
+	p = provider(t, chip.Spec())
+	if key, err = p.Open(t.Context(), key.Reference()); err != nil {
+		t.Fatal(err)
+	}
+	mustSign(t, key, rightPIN)
+	mustMiss(t, key, -1)
+	device, err := p.Create(t.Context(), pin(""))
+	if err != nil {
+		t.Fatalf("a key without PIN needs no owner: %v", err)
+	}
+	mustSign(t, device, "")
+	if _, err := p.Create(t.Context(), pin(rightPIN)); !errors.Is(err, hsm.ErrPermission) {
+		t.Errorf("a PIN index with the owner's password set: %v", err)
+	}
+}
+
+func setOwnerPassword(t *testing.T, raw *testenv.RawTPM) {
+	t.Helper()
+	_, err := tpm2.HierarchyChangeAuth{
+		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+		NewAuth:    tpm2.TPM2BAuth{Buffer: []byte("fleet")},
+	}.Execute(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPermissionDeniedNamesTheGroup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tpmrm0")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err := tpm.DialError(t.Context(), &os.PathError{Op: "open", Path: path, Err: syscall.EACCES})
+	if !errors.Is(err, hsm.ErrPermission) || !errors.Is(err, hsm.ErrUnavailable) || !strings.Contains(err.Error(), "members of group") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,203 @@
+package tpm_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"strings"
+	"testing"
+
+	"countersign/hsm"
+	"countersign/hsm/tpm"
+	"countersign/internal/testenv"
+
+	"github.com/google/go-tpm/tpm2"
+)
+
+// What an interposer between program and TPM sees of a PIN's whole life:
+// neither the PIN nor what is made from it, and no session that proves
+// something without salt.
+func TestWireCarriesNoPIN(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	rec := testenv.RecordTPM(t, chip)
+	p := provider(t, rec.Spec())
+	const other = "a PIN so long that it cannot be there by chance"
+	for _, pinText := range []string{rightPIN, other} {
+		key, err := p.Create(t.Context(), pin(pinText))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustSign(t, key, pinText)
+		if _, err := key.Sign(t.Context(), digest(), pin(wrongPIN)); !errors.Is(err, hsm.ErrWrongPIN) {
+			t.Fatal(err)
+		}
+		if err := key.Delete(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pinText := range []string{rightPIN, wrongPIN, other} {
+		if rec.Contains([]byte(pinText)) {
+			t.Errorf("PIN %q crossed the wire", pinText)
+		}
+		if rec.Contains(guess(pinText)) {
+			t.Errorf("the auth value of PIN %q crossed the wire", pinText)
+		}
+	}
+	allSalted(t, rec)
+}
+
+func allSalted(t *testing.T, rec *testenv.TPMRecorder) {
+	t.Helper()
+	sessions := 0
+	for _, x := range rec.Log() {
+		if x.Code != tpm2.TPMCCStartAuthSession || x.RC != tpm2.TPMRCSuccess {
+			continue
+		}
+		sessions++
+		if x.Handles[0] == tpm2.TPMRHNull {
+			t.Errorf("a session without salt: % x", x.Command)
+		}
+	}
+	if sessions == 0 {
+		t.Error("no session was recorded")
+	}
+}
+
+// The recorder is evidence in other tests, so it is put to the test itself: it
+// must see a password that does cross the wire, and know which key signed.
+func TestRecorderSees(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	rec := testenv.RecordTPM(t, chip)
+	p := provider(t, rec.Spec())
+	var keys []hsm.Key
+	for range 2 {
+		key, err := p.Create(t.Context(), pin(""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key)
+	}
+	for range 3 {
+		mustSign(t, keys[0], "")
+	}
+	mustSign(t, keys[1], "")
+	for i, want := range []int{3, 1} {
+		if got := rec.SuccessfulSigns(ecdsaPublic(t, keys[i])); got != want {
+			t.Errorf("key %d: recorded %d signatures, want %d", i, got, want)
+		}
+	}
+	if n := rec.Count(tpm2.TPMCCSign); n != 4 {
+		t.Errorf("recorded %d Sign commands, want 4", n)
+	}
+	area := tpm2.Marshal(tpm2.TPM2BECCParameter{Buffer: ecdsaPublic(t, keys[0]).X.FillBytes(make([]byte, 32))})
+	if !rec.Contains(area) {
+		t.Error("the recorder missed a public key that crossed the wire")
+	}
+}
+
+func TestSignaturesArePutDownToTheirKey(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	p := provider(t, rec.Spec())
+	approval, err := p.Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := approval.Sign(t.Context(), digest(), pin(wrongPIN)); !errors.Is(err, hsm.ErrWrongPIN) {
+		t.Fatal(err)
+	}
+	if n := rec.SuccessfulSigns(ecdsaPublic(t, approval)); n != 0 {
+		t.Errorf("%d signatures after a wrong PIN alone", n)
+	}
+	mustSign(t, approval, rightPIN)
+	if n := rec.SuccessfulSigns(ecdsaPublic(t, approval)); n != 1 {
+		t.Errorf("%d signatures, want 1", n)
+	}
+}
+
+// A warm signature without PIN costs three commands: load, sign, flush.
+func TestCommandsPerSignature(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	p := provider(t, rec.Spec())
+	for pinText, want := range map[string]int{"": 3, rightPIN: 8} {
+		key, err := p.Create(t.Context(), pin(pinText))
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustSign(t, key, pinText)
+		before := len(rec.Log())
+		mustSign(t, key, pinText)
+		if got := commandsBesidesLooking(rec.Log()[before:]); got > want {
+			t.Errorf("a signature with PIN %q took %d commands, want at most %d", pinText, got, want)
+		}
+	}
+}
+
+// commandsBesidesLooking leaves out the look for a persistent root, which is
+// due once per connection.
+func commandsBesidesLooking(log []testenv.Exchange) int {
+	n := 0
+	for _, x := range log {
+		if x.Code != tpm2.TPMCCReadPublic && x.Code != tpm2.TPMCCGetCapability {
+			n++
+		}
+	}
+	return n
+}
+
+// An auth value that ends in zero bytes reaches the TPM without them; both
+// sides must derive the same keys from it.
+func TestAuthValueEndingInZero(t *testing.T) {
+	p := provider(t, testenv.StartSWTPM(t).Spec())
+	pinText := pinWithZeroEnd(t)
+	key, err := p.Create(t.Context(), pin(pinText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSign(t, key, pinText)
+}
+
+func pinWithZeroEnd(t *testing.T) string {
+	t.Helper()
+	for i := range 100_000 {
+		candidate := string(binary.BigEndian.AppendUint64([]byte("pin "), uint64(i)))
+		if len(guess(candidate)) < sha256.Size {
+			return candidate
+		}
+	}
+	t.Fatal("no PIN found whose auth value ends in zero")
+	return ""
+}
+
+func digest() []byte {
+	d := sha256.Sum256([]byte("a decision"))
+	return d[:]
+}
+
+func ecdsaPublic(t *testing.T, key hsm.Key) *ecdsa.PublicKey {
+	t.Helper()
+	pub, ok := key.Public().(*ecdsa.PublicKey)
+	if !ok {
+		t.Fatalf("public key of type %T", key.Public())
+	}
+	return pub
+}
+
+func mustSign(t *testing.T, key hsm.Key, pinText string) {
+	t.Helper()
+	sig, err := key.Sign(t.Context(), digest(), pin(pinText))
+	if err != nil {
+		t.Fatalf("sign: %v", err)
+	}
+	if !ecdsa.VerifyASN1(ecdsaPublic(t, key), digest(), sig) {
+		t.Fatal("the signature does not verify")
+	}
+}
+
+func TestBadSpecs(t *testing.T) {
+	for _, spec := range []string{"", "/dev/tpmrm0", "device:", "swtpm:tpm.sock", "file:/tmp/key", "device:relative"} {
+		if _, err := tpm.Open(spec); err == nil || !strings.Contains(err.Error(), "want device") {
+			t.Errorf("Open(%q): %v, want an error that says what is wanted", spec, err)
+		}
+	}
+}
