@@ -1,0 +1,136 @@
+package testenv
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"time"
+)
+
+// guard is a little more than the second in which prompts take no answer.
+const guard = 1200 * time.Millisecond
+
+// Displayed returns how many notifications dunst displays, as dunstctl prints
+// it.
+func (d *Desktop) Displayed() string {
+	out, _ := d.run("dunstctl", "count", "displayed")
+	return out
+}
+
+// WaitNotification waits until a notification is on the screen.
+func (d *Desktop) WaitNotification() {
+	d.tb.Helper()
+	Eventually(d.tb, "a notification is displayed", func() bool {
+		n := d.Displayed()
+		return n != "" && n != "0"
+	})
+}
+
+// WaitNoNotification waits until none is on the screen.
+func (d *Desktop) WaitNoNotification() {
+	d.tb.Helper()
+	Eventually(d.tb, "no notification is displayed", func() bool { return d.Displayed() == "0" })
+}
+
+// DunstAction invokes the action of the newest notification, as its middle
+// click does.
+func (d *Desktop) DunstAction() {
+	d.tb.Helper()
+	if out, err := d.run("dunstctl", "action", "0"); err != nil {
+		d.tb.Fatalf("dunstctl action: %v: %s", err, out)
+	}
+}
+
+// DunstClose dismisses all notifications.
+func (d *Desktop) DunstClose() {
+	d.tb.Helper()
+	if out, err := d.run("dunstctl", "close-all"); err != nil {
+		d.tb.Fatalf("dunstctl close-all: %v: %s", err, out)
+	}
+}
+
+// XdoType types a text into the window that has the focus, slowly enough for
+// a window that has just come up.
+func (d *Desktop) XdoType(text string) {
+	d.tb.Helper()
+	d.xdo("type", "--delay", "60", text)
+}
+
+// XdoKey presses keys, e.g. "Return", "shift+Tab", in the focused window.
+func (d *Desktop) XdoKey(keys ...string) {
+	d.tb.Helper()
+	d.xdo(append([]string{"key", "--delay", "60"}, keys...)...)
+}
+
+func (d *Desktop) xdo(args ...string) string {
+	d.tb.Helper()
+	out, err := d.run("xdotool", args...)
+	if err != nil {
+		d.tb.Fatalf("xdotool %s: %v: %s", args[0], err, out)
+	}
+	return out
+}
+
+// WindowNames returns the titles of the visible windows.
+func (d *Desktop) WindowNames() []string {
+	ids, err := d.run("xdotool", "search", "--onlyvisible", "--name", ".")
+	if err != nil {
+		return nil // none
+	}
+	var names []string
+	for _, id := range strings.Fields(ids) {
+		if name, err := d.run("xdotool", "getwindowname", id); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// HasWindow reports whether a visible window has a title with that text.
+func (d *Desktop) HasWindow(title string) bool {
+	return slices.ContainsFunc(d.WindowNames(), func(n string) bool { return strings.Contains(n, title) })
+}
+
+// FocusedWindow returns the title of the window that gets the keys.
+func (d *Desktop) FocusedWindow() string {
+	name, err := d.run("xdotool", "getwindowfocus", "getwindowname")
+	if err != nil {
+		return ""
+	}
+	return name
+}
+
+// WaitWindow waits until a window with that text in its title has the focus.
+func (d *Desktop) WaitWindow(title string) {
+	d.tb.Helper()
+	Eventually(d.tb, "a window named "+title+" has the focus", func() bool {
+		return strings.Contains(d.FocusedWindow(), title)
+	})
+}
+
+// WaitNoWindow waits until no window has that text in its title.
+func (d *Desktop) WaitNoWindow(title string) {
+	d.tb.Helper()
+	Eventually(d.tb, "no window is named "+title, func() bool { return !d.HasWindow(title) })
+}
+
+// Answerable waits until the window with that title takes answers: it has the
+// focus and has had it for more than a second.
+func (d *Desktop) Answerable(title string) {
+	d.tb.Helper()
+	d.WaitWindow(title)
+	timer := time.NewTimer(guard)
+	defer timer.Stop()
+	<-timer.C
+	d.WaitWindow(title)
+}
+
+// Screenshot writes the screen to a PNG file, where ImageMagick is installed,
+// and returns whether it did.
+func (d *Desktop) Screenshot(path string) bool {
+	if _, err := exec.LookPath("import"); err != nil {
+		return false
+	}
+	_, err := d.run("import", "-window", "root", path)
+	return err == nil
+}
