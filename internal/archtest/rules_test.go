@@ -30,7 +30,7 @@ func mayImport() map[string][]string {
 		// What the user runs knows the service's socket and nothing behind it.
 		"session":        {"ipc", "session/notify", "session/prompt", "internal/secret"},
 		"session/notify": {},
-		"session/prompt": {"internal/secret"},
+		"session/prompt": {"ipc", "internal/secret"},
 
 		"tokenserver":                 {"protocol", "tokenserver/fanout", "tokenserver/store", "internal/secret", "internal/version"},
 		"tokenserver/fanout":          {},

@@ -1,0 +1,117 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"countersign/session/notify"
+	"countersign/session/prompt"
+)
+
+// Ways to prompt, as Config names them.
+const (
+	// Auto is Desktop where there is a display, a session bus and a pinentry
+	// program, else Terminal.
+	Auto = "auto"
+	// Desktop shows notifications on the session bus and asks in pinentry
+	// windows.
+	Desktop = "desktop"
+	// TerminalOnly asks on the terminal the program was started on.
+	TerminalOnly = "terminal"
+)
+
+// Config is what New makes a session of.
+type Config struct {
+	Service Service
+	// Prompt is Auto, Desktop or TerminalOnly; empty is Auto.
+	Prompt string
+	// Pinentry is the pinentry program for Desktop; empty searches PATH.
+	Pinentry string
+	Log      *slog.Logger
+	// Ready is as in Session.
+	Ready func()
+}
+
+// New makes a session out of what this login session offers: it reads DISPLAY,
+// WAYLAND_DISPLAY, DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR, the locale and
+// PATH. It fails when there is no way to ask, and says what is missing.
+func New(c Config) (*Session, error) {
+	s := &Session{Service: c.Service, Log: c.Log, Ready: c.Ready}
+	var err error
+	switch c.Prompt {
+	case Desktop:
+		err = s.useDesktop(c)
+	case TerminalOnly:
+		err = s.useTerminal()
+	case Auto, "":
+		if err = s.useDesktop(c); err != nil {
+			if err2 := s.useTerminal(); err2 != nil {
+				err = errors.Join(err, err2)
+			} else {
+				c.Log.Info("asking on the terminal", "reason", err)
+				err = nil
+			}
+		}
+	default:
+		err = fmt.Errorf("prompt %q is none of auto, desktop and terminal", c.Prompt)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Session) useDesktop(c Config) error {
+	display := os.Getenv("DISPLAY")
+	if display == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		return errors.New("there is no display: DISPLAY and WAYLAND_DISPLAY are unset")
+	}
+	address := notify.Address()
+	if address == "" {
+		return errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is unset")
+	}
+	program, err := c.Pinentry, error(nil)
+	if program == "" {
+		if program, err = prompt.FindPinentry(); err != nil {
+			return err
+		}
+	}
+	s.Notifier = notify.New(address, c.Log)
+	s.Prompter = &prompt.Pinentry{Program: program, Display: display, Locale: locale()}
+	return nil
+}
+
+func (s *Session) useTerminal() error {
+	tty, err := prompt.OpenTTY()
+	if err != nil {
+		return err
+	}
+	t := NewTerminal(tty)
+	s.Notifier, s.Prompter = ownTTY{t}, t
+	return nil
+}
+
+// ownTTY closes the terminal that New opened.
+type ownTTY struct{ *Terminal }
+
+func (o ownTTY) Run(ctx context.Context) error {
+	defer func() {
+		o.turn.Lock() // a prompt must first leave the terminal as it was
+		defer o.turn.Unlock()
+		_ = o.tty.Close()
+	}()
+	return o.Terminal.Run(ctx)
+}
+
+// locale is the character type locale, as setlocale(3) finds it.
+func locale() string {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := os.Getenv(name); v != "" {
+			return v
+		}
+	}
+	return ""
+}

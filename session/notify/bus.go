@@ -1,0 +1,225 @@
+package notify
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html"
+	"slices"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+const (
+	service = "org.freedesktop.Notifications"
+	object  = dbus.ObjectPath("/org/freedesktop/Notifications")
+	bus     = "org.freedesktop.DBus"
+	appName = "Countersign"
+
+	// callLimit bounds each call: a daemon that hangs must not hang us.
+	callLimit = 5 * time.Second
+	// retryAfter is for a daemon that is there and failed.
+	retryAfter = 3 * time.Second
+	tellFor    = 6 * time.Second
+)
+
+// Urgencies of the notification specification.
+const (
+	urgencyNormal   = byte(1)
+	urgencyCritical = byte(2)
+)
+
+// errLost says that a bus that had been reached is gone.
+var errLost = errors.New("the session bus closed the connection")
+
+// connection is one connection to the bus, used by one goroutine only. Calls
+// are made one after the other and signals read in between, in their order:
+// a signal about a notification is never seen before its id is known.
+type connection struct {
+	n    *Notifier
+	conn *dbus.Conn
+
+	// About the daemon, forgotten when the name changes hands.
+	owner  string
+	caps   []string
+	server string
+
+	// About the standing notification. The id is 0 when none is shown.
+	id        uint32
+	key       string
+	seen      int
+	dismissed bool
+}
+
+// serve connects and works until ctx ends or the bus goes away.
+func (n *Notifier) serve(ctx context.Context) error {
+	conn, err := dbus.Connect(n.address, dbus.WithSignalHandler(dbus.NewSequentialSignalHandler()))
+	if err != nil {
+		return fmt.Errorf("session bus: %w", err)
+	}
+	defer conn.Close()
+	signals := make(chan *dbus.Signal, 16)
+	conn.Signal(signals)
+	c := &connection{n: n, conn: conn}
+	if err := c.subscribe(ctx); err != nil {
+		return fmt.Errorf("session bus: %w", err)
+	}
+	for {
+		retry := c.update(ctx)
+		select {
+		case <-ctx.Done():
+			c.withdraw(context.WithoutCancel(ctx))
+			return nil
+		case s, ok := <-signals:
+			if !ok {
+				return errLost
+			}
+			c.signal(s)
+		case <-n.wake:
+		case <-retry:
+		}
+	}
+}
+
+func (c *connection) subscribe(ctx context.Context) error {
+	err := c.conn.AddMatchSignalContext(ctx, dbus.WithMatchInterface(service), dbus.WithMatchObjectPath(object), dbus.WithMatchSender(service))
+	if err != nil {
+		return err
+	}
+	return c.conn.AddMatchSignalContext(ctx, dbus.WithMatchInterface(bus), dbus.WithMatchSender(bus),
+		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, service))
+}
+
+// update brings the screen in line with what is wanted. The channel it
+// returns, unless nil, says when to try again.
+func (c *connection) update(ctx context.Context) <-chan time.Time {
+	if ctx.Err() != nil {
+		return nil
+	}
+	want, tells := c.n.wanted()
+	for _, note := range tells {
+		if _, err := c.notify(ctx, note, 0, nil, urgencyNormal); err != nil {
+			c.n.log.Info("a notification was not shown", "error", err)
+		}
+	}
+	if want.version == c.seen {
+		return nil
+	}
+	if want.note == nil {
+		c.withdraw(ctx)
+	} else if !c.dismissed || want.anew {
+		if err := c.stand(ctx, *want.note); err != nil {
+			return c.failed(err, want.version)
+		}
+	}
+	c.seen = want.version
+	return nil
+}
+
+// failed waits for a daemon to appear where there is none, which the bus will
+// say, and tries again soon where one refused.
+func (c *connection) failed(err error, version int) <-chan time.Time {
+	c.n.log.Warn("the notification was not shown", "error", err)
+	if e, ok := errors.AsType[dbus.Error](err); ok && e.Name == bus+".Error.ServiceUnknown" {
+		c.seen = version
+		return nil
+	}
+	c.id = 0
+	return time.After(retryAfter)
+}
+
+// stand shows or replaces the standing notification. Its only action has a
+// new key each time; "default" is never offered, because some daemons invoke
+// it for clicks that mean nothing of the kind.
+func (c *connection) stand(ctx context.Context, note Note) error {
+	key := newKey()
+	id, err := c.notify(ctx, note, c.id, []string{key, "Open"}, urgencyCritical)
+	if err != nil {
+		return err
+	}
+	c.id, c.key, c.dismissed = id, key, false
+	// Whoever owned the name when it answered is the one to believe. Had the
+	// name changed hands meanwhile, a signal saying so is on its way and
+	// everything is shown again.
+	return c.call(ctx, c.conn.BusObject(), bus+".GetNameOwner", service).Store(&c.owner)
+}
+
+func newKey() string {
+	var nonce [16]byte
+	_, _ = rand.Read(nonce[:])
+	return "open-" + hex.EncodeToString(nonce[:])
+}
+
+func (c *connection) withdraw(ctx context.Context) {
+	if c.id == 0 {
+		return
+	}
+	if err := c.call(ctx, c.daemon(), service+".CloseNotification", c.id).Err; err != nil {
+		c.n.log.Debug("a notification was not closed", "error", err)
+	}
+	c.id, c.key, c.dismissed = 0, "", false
+}
+
+// notify calls Notify. A nil actions makes a message that goes away.
+func (c *connection) notify(ctx context.Context, note Note, replaces uint32, actions []string, urgency byte) (id uint32, err error) {
+	if err := c.ask(ctx); err != nil {
+		return 0, err
+	}
+	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgency)}
+	expire := int32(0) // never
+	body := note.Body
+	if actions == nil {
+		actions = []string{}
+		expire = int32(tellFor.Milliseconds())
+		hints["transient"] = dbus.MakeVariant(true)
+	} else {
+		body, actions = c.hint(body, actions)
+	}
+	if slices.Contains(c.caps, "body-markup") {
+		body = html.EscapeString(body)
+	}
+	err = c.call(ctx, c.daemon(), service+".Notify", appName, replaces, "dialog-password",
+		note.Summary, body, actions, hints, expire).Store(&id)
+	return id, err
+}
+
+// hint adds how to open where no button shows: dunst has none, though it says
+// that it knows actions.
+func (c *connection) hint(body string, actions []string) (string, []string) {
+	switch {
+	case !slices.Contains(c.caps, "actions"):
+		return body + "\nTo answer, run: countersign requests", []string{}
+	case c.server == "dunst":
+		return body + "\nMiddle-click to open.", actions
+	}
+	return body, actions
+}
+
+// ask learns what the daemon can do, once per daemon.
+func (c *connection) ask(ctx context.Context) error {
+	if c.caps != nil {
+		return nil
+	}
+	caps := []string{}
+	if err := c.call(ctx, c.daemon(), service+".GetCapabilities").Store(&caps); err != nil {
+		return err
+	}
+	var vendor, version, spec string
+	if err := c.call(ctx, c.daemon(), service+".GetServerInformation").Store(&c.server, &vendor, &version, &spec); err != nil {
+		return err
+	}
+	c.n.log.Info("a notification daemon answers", "name", c.server, "version", version)
+	c.caps = caps
+	return nil
+}
+
+func (c *connection) daemon() dbus.BusObject { return c.conn.Object(service, object) }
+
+func (c *connection) call(ctx context.Context, o dbus.BusObject, method string, args ...any) *dbus.Call {
+	ctx, cancel := context.WithTimeout(ctx, callLimit)
+	defer cancel()
+	return o.CallWithContext(ctx, method, 0, args...)
+}

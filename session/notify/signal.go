@@ -1,0 +1,60 @@
+package notify
+
+import "github.com/godbus/dbus/v5"
+
+// signal handles one signal. The bus delivers what any program of the user
+// addresses to us, match rules or not, but it never lets a sender lie about
+// who it is: the sender decides.
+func (c *connection) signal(s *dbus.Signal) {
+	switch s.Name {
+	case bus + ".NameOwnerChanged":
+		if s.Sender == bus {
+			c.ownerChanged(s.Body)
+			return
+		}
+	case service + ".ActionInvoked", service + ".NotificationClosed":
+		if c.owner != "" && s.Sender == c.owner && s.Path == object {
+			c.event(s)
+			return
+		}
+	default:
+		return
+	}
+	c.n.log.Warn("a signal from a stranger was dropped", "signal", s.Name, "sender", s.Sender)
+}
+
+// ownerChanged forgets everything about the daemon before: its notifications
+// are gone with it.
+func (c *connection) ownerChanged(body []any) {
+	var name, before, now string
+	if dbus.Store(body, &name, &before, &now) != nil || name != service || now == c.owner {
+		return
+	}
+	*c = connection{n: c.n, conn: c.conn}
+	if now == "" {
+		c.n.log.Info("the notification daemon is away")
+		// Nothing is called until there is somebody to answer: a call would
+		// make the bus start one, perhaps not the one its user wants.
+		c.seen = c.n.version()
+	}
+}
+
+func (c *connection) event(s *dbus.Signal) {
+	var id uint32
+	if s.Name == service+".NotificationClosed" {
+		var reason uint32
+		if dbus.Store(s.Body, &id, &reason) == nil && id == c.id {
+			c.id, c.key, c.dismissed = 0, "", true
+		}
+		return
+	}
+	var key string
+	if dbus.Store(s.Body, &id, &key) != nil || id != c.id || key == "" || key != c.key {
+		return
+	}
+	c.key = "" // one click, one opening
+	select {
+	case c.n.opens <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,264 @@
+package prompt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"countersign/internal/secret"
+	"countersign/ipc"
+)
+
+// How a page of the record is laid out: columns, rows, and bytes once escaped,
+// for which the protocol leaves room in one line. A longer record takes
+// several pages.
+const (
+	pageWidth  = 76
+	pageHeight = 16
+	pageBytes  = lineLimit - len("SETDESC ")
+	titleMax   = 120
+	mistakeMax = 240
+)
+
+type choice int
+
+const (
+	none choice = iota
+	yes
+	no
+)
+
+// Ask shows the request in pages and returns what the person decided:
+// ErrNoAnswer when that is nothing. The caller wipes the answer's PIN.
+func (p *Pinentry) Ask(ctx context.Context, q Question) (ipc.Answer, error) {
+	if err := check(q.Display); err != nil {
+		return ipc.Answer{}, err
+	}
+	d := &dialog{p: p, q: q}
+	a, err := d.run(ctx)
+	if ctx.Err() != nil {
+		a.PIN.Wipe()
+		return ipc.Answer{}, fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())
+	}
+	return a, err
+}
+
+// dialog is the pages of one question.
+type dialog struct {
+	p      *Pinentry
+	q      Question
+	flavor string
+}
+
+func (d *dialog) run(ctx context.Context) (ipc.Answer, error) {
+	number := ""
+	if d.q.keepsNumber() {
+		number = d.q.Number
+	}
+	needNumber := d.q.Display.NumberDigits > 0 && number == ""
+	// What is typed again is preceded by no page only if something is typed:
+	// an answer is never sent twice by itself.
+	if !d.q.asksAgain() || !needNumber && !d.q.Display.PINNeeded {
+		c, err := d.record(ctx)
+		switch {
+		case err != nil:
+			return ipc.Answer{}, err
+		case c == no:
+			return d.deny(ctx)
+		}
+	}
+	return d.approve(ctx, number, needNumber)
+}
+
+// record shows the display record, page by page.
+func (d *dialog) record(ctx context.Context) (choice, error) {
+	texts := pages(d.q.Display.Lines, pageWidth, pageHeight, pageBytes)
+	for i, text := range texts {
+		pg := page{title: d.title("request"), text: text, ok: "Continue", notOK: "Deny", cancel: "Not now"}
+		if len(texts) > 1 {
+			pg.title += fmt.Sprintf(" (%d/%d)", i+1, len(texts))
+		}
+		if i == 0 {
+			pg.mistake = refusal(d.q.Refused)
+		}
+		if i == len(texts)-1 && !d.typesSomething() {
+			pg.ok = "Approve"
+		}
+		v, c, err := d.page(ctx, pg, "CONFIRM")
+		v.Wipe()
+		if err != nil || c != yes {
+			return c, err
+		}
+	}
+	if !d.typesSomething() && !d.focusIsSafe() {
+		return yes, d.word(ctx)
+	}
+	return yes, nil
+}
+
+func (d *dialog) typesSomething() bool {
+	return d.q.Display.NumberDigits > 0 || d.q.Display.PINNeeded
+}
+
+// focusIsSafe reports whether the program is known to focus the cancel button
+// of CONFIRM first. pinentry-gtk-2 does; pinentry-curses focuses OK, so that
+// Return alone would approve.
+func (d *dialog) focusIsSafe() bool { return d.flavor == "gtk2" }
+
+// word has "yes" typed where a button alone could be pressed by accident.
+func (d *dialog) word(ctx context.Context) error {
+	pg := page{title: d.title("approval"), text: `Type "yes" to approve.`, label: "Word:", ok: "Approve", cancel: "Not now"}
+	v, err := d.read(ctx, pg, func(typed []byte) string {
+		if string(typed) == "yes" {
+			return ""
+		}
+		return "That was not the word."
+	})
+	v.Wipe()
+	return err
+}
+
+// deny asks why. Closing this page too is no answer.
+func (d *dialog) deny(ctx context.Context) (ipc.Answer, error) {
+	pg := page{
+		title: d.title("denial"),
+		text:  "Was this you?\n\nIf somebody else started this, say so: it is reported.",
+		ok:    "It was me", notOK: "Not me", cancel: "Not now",
+	}
+	v, c, err := d.page(ctx, pg, "CONFIRM")
+	v.Wipe()
+	switch {
+	case err != nil:
+		return ipc.Answer{}, err
+	case c == no:
+		return d.q.denial(ipc.SurfacePrompt, ipc.NotMe), nil
+	}
+	return d.q.denial(ipc.SurfacePrompt, ipc.Cancelled), nil
+}
+
+func (d *dialog) approve(ctx context.Context, number string, needNumber bool) (ipc.Answer, error) {
+	a := d.q.approval(ipc.SurfacePrompt)
+	mistake := refusal(d.q.Refused)
+	a.Number = number
+	if needNumber {
+		v, err := d.number(ctx, mistake)
+		if err != nil {
+			return ipc.Answer{}, err
+		}
+		a.Number = string(v.Reveal())
+		v.Wipe()
+		mistake = ""
+	}
+	var err error
+	if d.q.Display.PINNeeded {
+		a.PIN, err = d.pin(ctx, mistake)
+	}
+	return a, err
+}
+
+func (d *dialog) number(ctx context.Context, mistake string) (secret.Value, error) {
+	pg := page{
+		title:   d.title("number"),
+		text:    fmt.Sprintf("Type the %d-digit number that %s shows.\nIf it shows none, close this window.", d.q.Display.NumberDigits, d.q.Display.Client.Name),
+		mistake: mistake,
+		label:   "Number:", ok: "Continue", cancel: "Not now",
+	}
+	return d.read(ctx, pg, func(typed []byte) string { return checkNumber(string(typed), d.q.Display.NumberDigits) })
+}
+
+func (d *dialog) pin(ctx context.Context, mistake string) (secret.Value, error) {
+	pg := page{
+		title:   d.title("PIN"),
+		text:    "Type your PIN to approve the request of " + d.q.Display.Client.Name + ".",
+		mistake: mistake,
+		label:   "PIN:", ok: "Approve", cancel: "Not now",
+	}
+	return d.read(ctx, pg, func(typed []byte) string {
+		if len(typed) == 0 {
+			return "The PIN was empty."
+		}
+		return ""
+	})
+}
+
+// read has something typed until wrong finds nothing to say about it.
+func (d *dialog) read(ctx context.Context, pg page, wrong func([]byte) string) (secret.Value, error) {
+	for {
+		v, c, err := d.page(ctx, pg, "GETPIN")
+		if err != nil {
+			return secret.Value{}, err
+		}
+		if c == no { // a flavor with a third button
+			v.Wipe()
+			return secret.Value{}, ErrNoAnswer
+		}
+		if pg.mistake = wrong(v.Reveal()); pg.mistake == "" {
+			return v, nil
+		}
+		v.Wipe()
+	}
+}
+
+func (d *dialog) title(what string) string {
+	return short("Countersign "+what+": "+d.q.Display.Account, titleMax)
+}
+
+// page shows a page until an answer comes that is not too early, and returns
+// ErrNoAnswer for none.
+func (d *dialog) page(ctx context.Context, pg page, command string) (secret.Value, choice, error) {
+	for {
+		v, c, age, err := d.once(ctx, pg, command)
+		if err != nil || c == none {
+			v.Wipe()
+			return secret.Value{}, none, cmp.Or(err, ErrNoAnswer)
+		}
+		if age >= settle {
+			return v, c, nil
+		}
+		v.Wipe()
+	}
+}
+
+// once shows a page once, and says how old it was when the answer came.
+func (d *dialog) once(ctx context.Context, pg page, command string) (secret.Value, choice, time.Duration, error) {
+	w, err := d.p.openWindow(ctx)
+	if err != nil {
+		return secret.Value{}, none, 0, err
+	}
+	defer w.close()
+	d.flavor = w.flavor
+	if err := w.show(pg); err != nil {
+		return secret.Value{}, none, 0, err
+	}
+	shown := d.p.now()
+	v, err := w.talk.do(command, "")
+	age := d.p.now().Sub(shown)
+	if w.talk.closed {
+		return v, none, age, nil
+	}
+	c, err := verdict(err)
+	return v, c, age, err
+}
+
+// verdict reads a button from what the command answered.
+func verdict(err error) (choice, error) {
+	refused, ok := errors.AsType[*gpgError](err)
+	switch {
+	case err == nil:
+		return yes, nil
+	case ok && refused.noAnswer():
+		return none, nil
+	case ok && refused.notConfirmed():
+		return no, nil
+	}
+	return none, err
+}
+
+func (p *Pinentry) now() time.Time {
+	if p.Now != nil {
+		return p.Now()
+	}
+	return time.Now()
+}

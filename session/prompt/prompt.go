@@ -1,0 +1,97 @@
+// Package prompt asks one person about one approval request: in windows drawn
+// by a pinentry program, or on a terminal.
+//
+// A prompt is never fooled into consent by what is not a person's answer. A
+// window closed, Escape, Return on what has the focus first, silence, the end
+// of the input and a cancelled context are all ErrNoAnswer; what was typed or
+// clicked within a second of a page's appearing is thrown away. What it cannot
+// do is tell a person from another program of the same user: its answers are a
+// user's click, never proof of a PIN.
+package prompt
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"countersign/ipc"
+)
+
+// ErrNoAnswer says that the person decided nothing. The request stays pending.
+var ErrNoAnswer = errors.New("no answer")
+
+// settle is how long a page must have been there before an answer counts.
+const settle = time.Second
+
+// Question is a request to ask about, perhaps again.
+type Question struct {
+	Display ipc.Display
+	// Refused is why the service did not take the answer before; nil at
+	// first. Only what was wrong with it is asked again.
+	Refused *ipc.Error
+	// Number is what was typed before, for when only the PIN was wrong.
+	Number string
+}
+
+// asksAgain reports whether the service refused a number or a PIN that can be
+// typed once more. The decision itself stands then.
+func (q Question) asksAgain() bool { return q.Refused != nil && Retryable(q.Refused) }
+
+// keepsNumber reports whether the number typed before still stands.
+func (q Question) keepsNumber() bool {
+	return q.asksAgain() && !aboutNumber(q.Refused.Code) && q.Number != ""
+}
+
+// Retryable reports whether a refusal is a slip of the fingers that the person
+// may mend: a wrong or missing number or PIN with tries left.
+func Retryable(e *ipc.Error) bool {
+	if e.Status != "" || e.TriesLeft != nil && *e.TriesLeft <= 0 {
+		return false
+	}
+	switch e.Code {
+	case ipc.CodeWrongPIN, ipc.CodeBadPIN, ipc.CodePINRequired:
+		return true
+	}
+	return aboutNumber(e.Code)
+}
+
+func aboutNumber(code string) bool {
+	return code == ipc.CodeWrongNumber || code == ipc.CodeNumberRequired
+}
+
+// refusal is the sentence that says what was wrong.
+func refusal(e *ipc.Error) string {
+	if e == nil {
+		return ""
+	}
+	text := strings.TrimSuffix(printable([]byte(e.Message)), ".") + "."
+	if e.TriesLeft != nil {
+		text += fmt.Sprintf(" Tries left: %d.", *e.TriesLeft)
+	}
+	return text
+}
+
+// approval is the answer that approves q, still without number and PIN.
+func (q Question) approval(surface string) ipc.Answer {
+	return ipc.Answer{
+		RequestHash: q.Display.RequestHash,
+		DisplayHash: q.Display.DisplayHash,
+		Decision:    ipc.Approve,
+		Surface:     surface,
+	}
+}
+
+func (q Question) denial(surface, reason string) ipc.Answer {
+	a := q.approval(surface)
+	a.Decision, a.Reason = ipc.Deny, reason
+	return a
+}
+
+// checkNumber says what is wrong with a typed number, or nothing.
+func checkNumber(number string, digits int) string {
+	if len(number) == digits && strings.Trim(number, "0123456789") == "" {
+		return ""
+	}
+	return fmt.Sprintf("The number has %d digits.", digits)
+}

@@ -1,0 +1,139 @@
+package prompt
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"countersign/ipc"
+)
+
+// hang is put before the rest of a line that was broken. The text of a relying
+// party stands behind two spaces; no part of it may begin in the first column,
+// where it could pass for a line of ours.
+const hang = "    "
+
+// check refuses a record that no conforming service sends: one with characters
+// that could move the cursor, hide or turn text. Nothing is stripped, since
+// what is shown is what is signed.
+func check(d ipc.Display) error {
+	for _, line := range append([]string{d.Account, d.Client.Name}, d.Lines...) {
+		if !utf8.ValidString(line) || strings.ContainsFunc(line, unshowable) {
+			return fmt.Errorf("request %s holds characters that must not be shown", printable([]byte(d.ID)))
+		}
+	}
+	if len(d.Lines) == 0 {
+		return fmt.Errorf("request %s has nothing to show", printable([]byte(d.ID)))
+	}
+	return nil
+}
+
+// unshowable is Cc, Cf and the two separators that act as line ends.
+func unshowable(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+}
+
+// printable makes a text of unknown origin safe to show and to log.
+func printable(b []byte) string {
+	return strings.Map(func(r rune) rune {
+		if unshowable(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, strings.ToValidUTF8(string(b), "\uFFFD"))
+}
+
+// Lines writes the display record line by line. Lines wider than width columns
+// are continued, indented, on the next; with width 0 every line is written as
+// it is. A record with control or format characters is refused unwritten.
+func Lines(w io.Writer, d ipc.Display, width int) error {
+	if err := check(d); err != nil {
+		return err
+	}
+	for _, line := range d.Lines {
+		for _, part := range wrap(line, width) {
+			if _, err := fmt.Fprintln(w, part); err != nil {
+				return fmt.Errorf("showing the request: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// wrap breaks a line into parts of at most width columns, at spaces where
+// there are some. Joined again without the indents, they are the line.
+func wrap(line string, width int) []string {
+	if width < 4*len(hang) {
+		return []string{line}
+	}
+	var parts []string
+	for indent := ""; ; indent = hang {
+		n := fit(line, width-len(indent))
+		parts = append(parts, indent+line[:n])
+		line = line[n:]
+		if line == "" {
+			return parts
+		}
+	}
+}
+
+// fit returns how many bytes of s fit in width columns, preferring to end
+// behind a space in the second half.
+func fit(s string, width int) int {
+	columns, space := 0, 0
+	for i, r := range s {
+		columns += columnsOf(r)
+		if columns > width {
+			if space > i/2 {
+				return space
+			}
+			return i
+		}
+		if r == ' ' {
+			space = i + 1
+		}
+	}
+	return len(s)
+}
+
+// columnsOf errs on the wide side: from Hangul Jamo on, a character may take
+// two columns.
+func columnsOf(r rune) int {
+	if r >= 0x1100 {
+		return 2
+	}
+	return 1
+}
+
+// pages breaks a record into pages of at most height lines of width columns
+// and size bytes as escaped for one Assuan line.
+func pages(lines []string, width, height, size int) []string {
+	var out []string
+	var page strings.Builder
+	rows := 0
+	for _, line := range lines {
+		for _, part := range wrap(line, width) {
+			if rows == height || page.Len() > 0 && len(escape(page.String()))+len(escape("\n"+part)) > size {
+				out = append(out, page.String())
+				page.Reset()
+				rows = 0
+			}
+			if rows > 0 {
+				page.WriteString("\n")
+			}
+			page.WriteString(part)
+			rows++
+		}
+	}
+	return append(out, page.String())
+}
+
+// short cuts a text that is not part of the record to n characters.
+func short(s string, n int) string {
+	if r := []rune(s); len(r) > n {
+		return string(r[:n-1]) + "…"
+	}
+	return s
+}

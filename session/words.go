@@ -1,0 +1,102 @@
+package session
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"countersign/ipc"
+	"countersign/session/notify"
+)
+
+// nameMax is how much of a relying party's name a notification shows.
+const nameMax = 60
+
+// clientName is the relying party's name, made safe for a place that is not
+// the display record.
+func clientName(r ipc.Request) string {
+	name := []rune(strings.Map(func(c rune) rune {
+		if unicode.In(c, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return unicode.ReplacementChar
+		}
+		return c
+	}, r.Client.Name))
+	if len(name) > nameMax {
+		name = append(name[:nameMax-1], '…')
+	}
+	return string(name)
+}
+
+// waitingNote says who asks, and no more: it may be shown on a locked screen.
+func waitingNote(waiting []ipc.Request) notify.Note {
+	oldest := clientName(waiting[0])
+	if len(waiting) == 1 {
+		return notify.Note{Summary: "Approval request from " + oldest, Body: "Open it to answer."}
+	}
+	return notify.Note{
+		Summary: fmt.Sprintf("%d approval requests", len(waiting)),
+		Body:    "The oldest is from " + oldest + ". Open it to answer.",
+	}
+}
+
+// sent tells what the server made of a decision, and says "sent" only when
+// the server has confirmed it.
+func sent(client string, r ipc.Result) notify.Note {
+	if !r.Confirmed {
+		return notify.Note{
+			Summary: "Not confirmed yet: " + done(r.Decision) + " for " + client,
+			Body:    "The decision is stored and will be sent.",
+		}
+	}
+	if r.Status == done(r.Decision) {
+		return notify.Note{Summary: "Sent to " + client + ": " + r.Status}
+	}
+	return notify.Note{Summary: "The request from " + client + " is " + r.Status, Body: "Your decision came too late or did not count."}
+}
+
+func done(decision string) string {
+	if decision == ipc.Approve {
+		return "approved"
+	}
+	return "denied"
+}
+
+func ended(r ipc.Request, status string) notify.Note {
+	return notify.Note{Summary: "The request from " + clientName(r) + " is over", Body: status}
+}
+
+func failedNote(r ipc.Request, err error) notify.Note {
+	return notify.Note{Summary: "The request from " + clientName(r) + " could not be shown", Body: explain(err)}
+}
+
+func refusedNote(r ipc.Request, err error) notify.Note {
+	if unclear(err) {
+		return notify.Note{Summary: "Not confirmed yet: the answer to " + clientName(r), Body: explain(err)}
+	}
+	return notify.Note{Summary: "Not sent to " + clientName(r), Body: explain(err)}
+}
+
+// unclear reports whether the service may have taken the decision though the
+// call failed.
+func unclear(err error) bool {
+	refused, ok := errors.AsType[*ipc.Error](err)
+	return !ok || refused.Code == ipc.CodeUnreachable
+}
+
+// explain is an error in words for people. Only the service's own words are
+// safe to show anywhere; the rest is in the log.
+func explain(err error) string {
+	refused, ok := errors.AsType[*ipc.Error](err)
+	if !ok {
+		return "See the log of the session helper."
+	}
+	text := strings.TrimSuffix(refused.Message, ".") + "."
+	if refused.TriesLeft != nil {
+		text += fmt.Sprintf(" Tries left: %d.", *refused.TriesLeft)
+	}
+	if refused.Cure != "" {
+		text += "\n" + refused.Cure
+	}
+	return text
+}
