@@ -32,16 +32,23 @@ func mayImport() map[string][]string {
 		"session/notify": {},
 		"session/prompt": {"ipc", "internal/secret"},
 
-		"tokenserver":                 {"protocol", "tokenserver/fanout", "tokenserver/store", "internal/secret", "internal/version"},
+		// The Token Server: the parts know the store, the HTTP side knows the parts.
+		"tokenserver":                 {"protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "internal/version"},
+		"tokenserver/admin":           {"protocol", "tokenserver/fanout", "tokenserver/problem", "tokenserver/store", "internal/secret"},
+		"tokenserver/engine":          {"protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store"},
+		"tokenserver/enroll":          {"protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "internal/secret"},
 		"tokenserver/fanout":          {},
+		"tokenserver/pki":             {"protocol"},
+		"tokenserver/problem":         {"protocol"},
 		"tokenserver/store":           {"protocol"},
-		"tokenserver/store/storetest": {"tokenserver/store", "protocol", "internal/testenv"},
-		"tokenserver/store/sqlite":    {"tokenserver/store", "protocol"},
+		"tokenserver/store/sqlite":    {"protocol", "tokenserver/store"},
+		"tokenserver/store/storetest": {"protocol", "tokenserver/store", "internal/testenv"},
+		"tokenserver/servertest":      {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
 		"cmd/countersignd":       {"agent", "agent/state", "agent/upstream", "hsm", "hsm/tpm", "ipc", "internal/secret", "internal/version"},
 		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "internal/secret", "internal/version"},
-		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/fanout", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
+		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
 		"examples/relying-party": {},
@@ -81,8 +88,8 @@ func mustNotContain() map[string]map[string]string {
 		},
 		"cmd/countersign-server": {
 			module + "agent": apart, module + "hsm": apart, module + "session": apart, module + "ipc": apart,
-			module + "tokenserver/store/storetest": tests,
-			module + "internal/e2e":                tests, module + "internal/testenv": tests,
+			module + "tokenserver/store/storetest": tests, module + "tokenserver/servertest": tests,
+			module + "internal/e2e": tests, module + "internal/testenv": tests,
 			"testing": tests,
 		},
 	}
