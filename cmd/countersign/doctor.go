@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"os"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"countersign/ipc"
+	"countersign/session/notify"
+	"countersign/session/prompt"
+)
+
+func (a *app) doctorCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "doctor", Short: "Find what is missing, and say what mends it", Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.doctor(cmd.Context()) },
+	}
+}
+
+func (a *app) doctor(ctx context.Context) error {
+	checks := append(a.checkService(ctx), checkDesktop()...)
+	err := a.print(map[string]any{"checks": checks}, func() {
+		for _, c := range checks {
+			a.say("%-4s  %-8s  %s", c.Status, c.Code, c.Detail)
+			if c.Cure != "" {
+				a.say("                mend it: %s", c.Cure)
+			}
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(checks, func(c ipc.Check) bool { return c.Status == "fail" }) {
+		return silent(ipc.Errorf("doctor", "", "something is missing"))
+	}
+	return nil
+}
+
+func (a *app) checkService(ctx context.Context) []ipc.Check {
+	checks, err := a.service().Doctor(ctx)
+	if err != nil {
+		e := ipc.AsError(err)
+		return []ipc.Check{{Code: "service", Status: "fail", Detail: e.Message, Cure: e.Cure}}
+	}
+	ok := ipc.Check{Code: "service", Status: "ok", Detail: "countersignd answers at " + a.socketPath()}
+	return append([]ipc.Check{ok}, checks...)
+}
+
+// checkDesktop looks at what prompts need. Without them approvals go by
+// terminal, so nothing here is a failure.
+func checkDesktop() []ipc.Check {
+	display := ipc.Check{Code: "display", Status: "ok", Detail: "there is a display"}
+	if os.Getenv("DISPLAY") == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
+		display = ipc.Check{Code: "display", Status: "warn", Detail: "there is no display: prompts are on the terminal", Cure: "log in to a desktop, or use: countersign session --prompt terminal"}
+	}
+	bus := ipc.Check{Code: "bus", Status: "ok", Detail: "there is a session bus"}
+	if notify.Address() == "" {
+		bus = ipc.Check{Code: "bus", Status: "warn", Detail: "there is no session bus: no notifications", Cure: "log in to a desktop, or: sudo apt install dbus-user-session"}
+	}
+	pinentry := ipc.Check{Code: "pinentry", Status: "ok"}
+	program, err := prompt.FindPinentry()
+	pinentry.Detail = program
+	if err != nil {
+		pinentry = ipc.Check{Code: "pinentry", Status: "warn", Detail: err.Error(), Cure: "sudo apt install pinentry-gtk2"}
+	}
+	return []ipc.Check{display, bus, pinentry}
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"countersign/ipc"
+	"countersign/session/prompt"
+)
+
+func (a *app) requestsCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use: "requests", Short: "List what waits for a decision", Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := a.service().Requests(cmd.Context(), all)
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"requests": list}, func() {
+				if len(list) == 0 {
+					a.say("Nothing waits.")
+				}
+				for _, r := range list {
+					a.sayRequest(r)
+				}
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&all, "all", false, "also those that are over")
+	return cmd
+}
+
+func (a *app) sayRequest(r ipc.Request) {
+	state := r.Status
+	if left := time.Until(r.ExpiresAt).Round(time.Second); r.Status == "pending" && left > 0 {
+		state += ", " + left.String() + " left"
+	}
+	a.say("%s  %s: %s  (%s, %s, %s)", r.ID, r.Client.Name, r.Message, r.Type, r.Class, state)
+}
+
+func (a *app) showCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show ID", Short: "Show the display record of a request", Args: usage(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			d, err := a.service().Show(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(d, nil)
+			}
+			return prompt.Lines(a.out, d, 0)
+		},
+	}
+}

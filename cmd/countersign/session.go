@@ -1,0 +1,35 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"countersign/session"
+)
+
+func (a *app) sessionCommand() *cobra.Command {
+	cfg := session.Config{}
+	cmd := &cobra.Command{
+		Use: "session", Short: "Show prompts in this login session", Args: usage(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			modes := []string{session.Auto, session.Desktop, session.TerminalOnly}
+			if !slices.Contains(modes, cfg.Prompt) {
+				return usageError{fmt.Errorf("--prompt is one of %v", modes)}
+			}
+			cfg.Service = a.service()
+			cfg.Log = slog.New(slog.NewTextHandler(a.err, nil))
+			cfg.Ready = func() { fmt.Fprintln(a.err, "ready") }
+			s, err := session.New(cfg)
+			if err != nil {
+				return usageError{err}
+			}
+			return s.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&cfg.Prompt, "prompt", session.Auto, "where to ask: `auto`, desktop or terminal")
+	cmd.Flags().StringVar(&cfg.Pinentry, "pinentry", "", "pinentry `program` (default: the first found)")
+	return cmd
+}
