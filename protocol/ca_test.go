@@ -27,6 +27,8 @@ var (
 func newTestCA(name string, parent *testCA) *testCA {
 	ca := &testCA{key: newTestKey("CA " + name), parent: parent}
 	template := certTemplate(name)
+	// Said here, since its making differs between versions of Go.
+	template.SubjectKeyId = protocol.SPKI(&x509.Certificate{RawSubjectPublicKeyInfo: must(x509.MarshalPKIXPublicKey(ca.key.Public()))})[:20]
 	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
 	if parent == nil {
 		ca.cert = signCert(template, template, ca.key, ca.key)
