@@ -54,6 +54,9 @@ func signCert(template, parent *x509.Certificate, key, by testKey) *x509.Certifi
 func (ca *testCA) issue(key testKey, info protocol.KeyInfo, change func(*x509.Certificate)) []string {
 	template := certTemplate(string(info.Role))
 	template.KeyUsage = x509.KeyUsageDigitalSignature
+	if info.Role != protocol.RoleIssuer {
+		template.Subject.CommonName = request().Audience
+	}
 	template.ExtraExtensions = []pkix.Extension{must(info.Extension())}
 	if change != nil {
 		change(template)

@@ -16,6 +16,7 @@ type Evidence struct {
 	Receipt  string `json:"receipt"`
 	// Certificates is the chain of the key that signed the decision, PEM,
 	// leaf first, root last; IssuerCertificates that of the server's key.
+	// The common name of the first leaf is the device id.
 	Certificates       []string `json:"certificates"`
 	IssuerCertificates []string `json:"issuer_certificates"`
 	// Attestation repeats the receipt's verdict.
@@ -53,6 +54,10 @@ func (e *Evidence) Verify(roots *x509.CertPool) (*Verified, error) {
 	}
 	if err := signer.verify(at, v.Key.Role); err != nil {
 		return nil, err
+	}
+	// The CA says whose key it is: one device cannot decide as another.
+	if signer.leaf.Subject.CommonName != v.Decision.Issuer {
+		return nil, errorf(CodeMismatch, "the decision is signed with another device's key")
 	}
 	if err := v.consistent(e); err != nil {
 		return nil, err

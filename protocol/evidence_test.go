@@ -141,6 +141,12 @@ func TestEvidenceRefuses(t *testing.T) {
 		"decision in the machine's zone": {func(w *world) {
 			w.decision = func(d *protocol.Decision) { d.TimeZone = "localtime" }
 		}, protocol.CodeBadMessage},
+		"certificate of another device": {func(w *world) {
+			w.signerCert = func(c *x509.Certificate) { c.Subject.CommonName = "dev-2" }
+		}, protocol.CodeMismatch},
+		"certificate of no device": {func(w *world) {
+			w.signerCert = func(c *x509.Certificate) { c.Subject = pkix.Name{} }
+		}, protocol.CodeMismatch},
 		"invalid request": {func(w *world) { w.request.Method = "sms" }, protocol.CodeBadMessage},
 	} {
 		t.Run(name, func(t *testing.T) {
