@@ -12,7 +12,7 @@ func TestDecisionLimits(t *testing.T) {
 		code   string
 	}{
 		"whole":                      {func(*protocol.Decision) {}, ""},
-		"denied by cancelling":       {func(d *protocol.Decision) { deny(d, protocol.ReasonCancelled) }, ""},
+		"cancelled by denying":       {func(d *protocol.Decision) { deny(d, protocol.ReasonCancelled) }, ""},
 		"denied as not mine":         {func(d *protocol.Decision) { deny(d, protocol.ReasonNotMe) }, ""},
 		"denied for no reason":       {func(d *protocol.Decision) { deny(d, "") }, protocol.CodeBadMessage},
 		"denied otherwise":           {func(d *protocol.Decision) { deny(d, "tired") }, protocol.CodeBadMessage},

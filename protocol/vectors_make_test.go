@@ -222,7 +222,7 @@ func (v *vectors) makeInvalid() {
 	v.makeInvalidClaims(add)
 
 	jwk := string(v.Keys["issuer"].JWK)
-	set := func(old, new string) string { return `{"keys":[` + strings.Replace(jwk, old, new, 1) + `]}` }
+	set := func(part, by string) string { return `{"keys":[` + strings.Replace(jwk, part, by, 1) + `]}` }
 	add("jwks-kid-not-thumbprint", "jwks", set(issuer.kid(), approval.kid()), protocol.CodeUnknownKey, "")
 	add("jwks-use-enc", "jwks", set(`"sig"`, `"enc"`), protocol.CodeUnknownKey, "")
 	add("jwks-key-ops-sign", "jwks", set(`"use":"sig"`, `"key_ops":["sign"]`), protocol.CodeUnknownKey, "")
