@@ -1,0 +1,37 @@
+// Package e2e drives the three real binaries, as their users do: through
+// their commands, their sockets and their HTTP. The TPM is a software TPM,
+// which is a real TPM 2.0 behind a socket. The binaries are built with the
+// race detector, so that a data race in them fails the test that met it.
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// bin is where the binaries under test are.
+var bin string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "countersign-e2e")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	bin = dir
+	build := exec.Command("go", "build", "-race", "-o", dir+string(filepath.Separator), "countersign/cmd/...")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "building the binaries:", err)
+		return 1
+	}
+	return m.Run()
+}

@@ -1,0 +1,219 @@
+package e2e
+
+import (
+	"crypto/ecdsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"countersign/internal/testenv"
+)
+
+const pin = "493817"
+
+// server is a Token Server in a directory of its own.
+type server struct {
+	tb             testing.TB
+	data           string
+	issuer, device string
+	proc           *process
+	log            *logBuffer
+	config         string
+}
+
+func startServer(tb testing.TB) *server {
+	tb.Helper()
+	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer)}
+	s.run("--listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0")
+	s.command("", "user", "add", "alice").ok(tb)
+	return s
+}
+
+func (s *server) run(args ...string) {
+	s.tb.Helper()
+	args = append([]string{"serve", "--data", s.data}, args...)
+	if s.config != "" {
+		args = append(args, "--config", s.config)
+	}
+	s.proc = start(s.tb, s.log, "countersign-server", args...)
+	s.issuer = s.proc.expect("issuer ")
+	s.device = s.proc.expect("device ")
+	s.proc.expect("pin sha256:")
+	s.proc.expect("ready")
+}
+
+// again starts it once more on the addresses it had.
+func (s *server) again() {
+	s.tb.Helper()
+	s.run("--listen", hostOf(s.tb, s.issuer), "--device-listen", hostOf(s.tb, s.device))
+}
+
+func hostOf(tb testing.TB, address string) string {
+	tb.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return u.Host
+}
+
+func (s *server) command(stdin string, args ...string) answer {
+	s.tb.Helper()
+	return command(s.tb, stdin, "countersign-server", append(args, "--data", s.data)...)
+}
+
+// link makes an enrollment link for alice.
+func (s *server) link(args ...string) string {
+	s.tb.Helper()
+	return s.command("", append([]string{"enrollment", "create", "--user", "alice", "--json"}, args...)...).ok(s.tb).text("uri")
+}
+
+func (s *server) ca() string { return filepath.Join(s.data, "ca.pem") }
+
+// device is one computer: a TPM with a recorder in front, and the service.
+type device struct {
+	tb     testing.TB
+	dir    string
+	tpm    *testenv.SWTPM
+	wire   *testenv.TPMRecorder
+	proc   *process
+	log    *logBuffer
+	config string
+}
+
+func startDevice(tb testing.TB) *device {
+	tb.Helper()
+	d := newDevice(tb)
+	d.start()
+	return d
+}
+
+func newDevice(tb testing.TB) *device {
+	tb.Helper()
+	tpm := testenv.StartSWTPM(tb)
+	dir, err := os.MkdirTemp("", "cs") // short: a socket's path has room for 107 bytes
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	return &device{tb: tb, dir: dir, tpm: tpm, wire: testenv.RecordTPM(tb, tpm), log: new(logBuffer)}
+}
+
+func (d *device) socket() string { return filepath.Join(d.dir, "agent.sock") }
+func (d *device) state() string  { return filepath.Join(d.dir, "state") }
+
+func (d *device) args() []string {
+	args := []string{"--user", "--state", d.state(), "--socket", d.socket(), "--tpm", d.wire.Spec()}
+	if d.config != "" {
+		args = append(args, "--config", d.config)
+	}
+	return args
+}
+
+func (d *device) start() {
+	d.tb.Helper()
+	d.proc = start(d.tb, d.log, "countersignd", d.args()...)
+	d.proc.expect("ready")
+}
+
+// cli runs the user's command.
+func (d *device) cli(stdin string, args ...string) answer {
+	d.tb.Helper()
+	return command(d.tb, stdin, "countersign", append(args, "--socket", d.socket(), "--json")...)
+}
+
+// enroll enrolls with the PIN of all tests.
+func (d *device) enroll(link string) {
+	d.tb.Helper()
+	d.cli(pin+"\n", "enroll", link, "--pin-stdin").ok(d.tb)
+}
+
+// waitFor waits until the device lists the request as pending.
+func (d *device) waitFor(id string) {
+	d.tb.Helper()
+	testenv.Eventually(d.tb, "the request to arrive", func() bool { return d.lists(id) })
+}
+
+// waitGone waits until it does not.
+func (d *device) waitGone(id string) {
+	d.tb.Helper()
+	testenv.Eventually(d.tb, "the request to leave the list", func() bool { return !d.lists(id) })
+}
+
+func (d *device) lists(id string) bool {
+	_, pending := d.requests()[id]
+	return pending
+}
+
+// requests are the statuses of the listed requests by id.
+func (d *device) requests(args ...string) map[string]string {
+	d.tb.Helper()
+	a := d.cli("", append([]string{"requests"}, args...)...).ok(d.tb)
+	statuses := map[string]string{}
+	list, _ := a.json["requests"].([]any)
+	for _, r := range list {
+		m := r.(map[string]any)
+		statuses[m["id"].(string)] = m["status"].(string)
+	}
+	return statuses
+}
+
+// storedProfile is what the tests read of the state directory.
+type storedProfile struct {
+	ID            string   `json:"id"`
+	Device        string   `json:"device"`
+	DeviceURL     string   `json:"device_url"`
+	Root          []byte   `json:"root"`
+	DeviceChain   [][]byte `json:"device_chain"`
+	ApprovalChain [][]byte `json:"approval_chain"`
+	dir           string
+}
+
+// profile reads the one profile of the device.
+func (d *device) profile() storedProfile {
+	d.tb.Helper()
+	dirs, err := filepath.Glob(filepath.Join(d.state(), "profiles", "*"))
+	if err != nil || len(dirs) != 1 {
+		d.tb.Fatalf("profiles: %v, %v", dirs, err)
+	}
+	data, err := os.ReadFile(filepath.Join(dirs[0], "profile.json"))
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	p := storedProfile{dir: dirs[0]}
+	if err := json.Unmarshal(data, &p); err != nil {
+		d.tb.Fatal(err)
+	}
+	return p
+}
+
+// approvalSigns counts the signatures that the TPM has made with the approval
+// key, as seen on its wire.
+func (d *device) approvalSigns() int {
+	d.tb.Helper()
+	cert, err := x509.ParseCertificate(d.profile().ApprovalChain[0])
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	return d.wire.SuccessfulSigns(cert.PublicKey.(*ecdsa.PublicKey))
+}
+
+func readPEM(tb testing.TB, name string) []*pem.Block {
+	tb.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var blocks []*pem.Block
+	for {
+		var b *pem.Block
+		if b, data = pem.Decode(data); b == nil {
+			return blocks
+		}
+		blocks = append(blocks, b)
+	}
+}
