@@ -51,12 +51,9 @@ func newVictim(t *testing.T) *victim {
 	if v.file, err = keyfile.Parse(block.Bytes); err != nil {
 		t.Fatal(err)
 	}
-	policy := v.file.Policy[0].CommandPolicy
-	name, err := tpm2.Unmarshal[tpm2.TPM2BName](policy[4:])
-	if err != nil {
+	if v.index, err = tpm.IndexOf(v.reference); err != nil {
 		t.Fatal(err)
 	}
-	v.index = tpm2.NamedHandle{Handle: tpm2.TPMHandle(binary.BigEndian.Uint32(policy)), Name: *name}
 	return v
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"encoding/asn1"
-	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -16,9 +15,9 @@ import (
 )
 
 // A reference is two PEM blocks. The first is a TSS2 key file (ASN.1
-// Specification for TPM 2.0 Key Files), which other programs read too; for a
-// PIN-bound key it names the PIN index as a PolicySecret. The second, of type
-// appendixType, holds what the standard has no place for.
+// Specification for TPM 2.0 Key Files) with mandatory fields only: the readers
+// of OpenSSL's tpm2 provider and of tpm2-tools know neither its description nor
+// its policy. The second, of type appendixType, holds everything else.
 const (
 	keyFileType  = "TSS2 PRIVATE KEY"
 	appendixType = "COUNTERSIGN TPM KEY"
@@ -56,11 +55,6 @@ func (r *reference) encode() ([]byte, error) {
 		CreationHash: r.hash, CreationTicket: tpm2.Marshal(r.ticket),
 	}
 	if r.index != nil {
-		policy, err := r.index.filePolicy()
-		if err != nil {
-			return nil, err
-		}
-		file.Policy = []*keyfile.TPMPolicy{policy}
 		extra.Index, extra.Authority = tpm2.Marshal(r.index.public), tpm2.Marshal(r.index.authority)
 	}
 	der, err := asn1.Marshal(extra)
@@ -70,19 +64,6 @@ func (r *reference) encode() ([]byte, error) {
 	return append(
 		pem.EncodeToMemory(&pem.Block{Type: keyFileType, Bytes: keyfile.Marshal(file)}),
 		pem.EncodeToMemory(&pem.Block{Type: appendixType, Bytes: der})...), nil
-}
-
-// filePolicy is the index as key files write a PolicySecret: handle, Name and
-// an empty policyRef.
-func (x *pinIndex) filePolicy() (*keyfile.TPMPolicy, error) {
-	name, err := x.name()
-	if err != nil {
-		return nil, err
-	}
-	body := binary.BigEndian.AppendUint32(nil, uint32(x.public.NVIndex))
-	body = append(body, tpm2.Marshal(name)...)
-	body = append(body, 0, 0)
-	return &keyfile.TPMPolicy{CommandCode: int(tpm2.TPMCCPolicySecret), CommandPolicy: body}, nil
 }
 
 // decode reads what encode wrote. Every error is a hsm.ErrBadReference.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 )
@@ -32,11 +33,15 @@ func (s *SWTPM) Dial() *RawTPM {
 }
 
 // Send implements transport.TPM. It repeats a command the TPM asks to repeat,
-// as a kernel would.
+// as a kernel would, and gives up on a TPM that stays silent for ten seconds,
+// most likely because somebody else is connected.
 func (r *RawTPM) Send(cmd []byte) ([]byte, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
+		if err := r.conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			return nil, err
+		}
 		if _, err := r.conn.Write(cmd); err != nil {
 			return nil, err
 		}
