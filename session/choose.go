@@ -73,11 +73,13 @@ func (s *Session) useDesktop(c Config) error {
 	if address == "" {
 		return errors.New("there is no session bus: DBUS_SESSION_BUS_ADDRESS is unset")
 	}
-	program, err := c.Pinentry, error(nil)
+	program := c.Pinentry
 	if program == "" {
-		if program, err = prompt.FindPinentry(); err != nil {
+		found, err := prompt.FindPinentry()
+		if err != nil {
 			return err
 		}
+		program = found
 	}
 	s.Notifier = notify.New(address, c.Log)
 	s.Prompter = &prompt.Pinentry{Program: program, Display: display, Locale: locale()}

@@ -7,26 +7,25 @@ import (
 	"countersign/internal/testenv"
 	"countersign/ipc"
 	"countersign/session"
+	"countersign/session/notify"
+	"countersign/session/prompt"
 )
 
 // desktop starts a desktop, a service and a session that joins them.
 func desktop(t *testing.T) (*testenv.Desktop, *service) {
 	t.Helper()
+	t.Parallel()
 	d := testenv.StartDesktop(t)
-	for name, value := range d.Vars() {
-		t.Setenv(name, value)
-	}
 	svc := newService(t)
 	svc.start()
 	ready := make(chan struct{})
-	s, err := session.New(session.Config{
-		Service: ipc.Dial(svc.socket), Prompt: session.Desktop, Pinentry: "pinentry-gtk-2",
-		Log: svc.log, Ready: func() { close(ready) },
+	run(t, &session.Session{
+		Service:  ipc.Dial(svc.socket),
+		Notifier: notify.New(d.BusAddress, svc.log),
+		Prompter: &prompt.Pinentry{Program: "pinentry-gtk-2", Display: d.Display},
+		Log:      svc.log,
+		Ready:    func() { close(ready) },
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, s)
 	<-ready
 	return d, svc
 }
@@ -57,4 +56,253 @@ func TestApproveWithNumberAndPIN(t *testing.T) {
 	if strings.Contains(d.NotificationLog(), "Hooli") {
 		t.Error("a notification tells what the request is about")
 	}
+}
+
+// open waits for the offer, takes it, and waits until the prompt answers.
+func open(d *testenv.Desktop) {
+	d.WaitNotification()
+	d.DunstAction()
+	d.Answerable("Countersign request")
+}
+
+// approvePage presses Continue, which is not what has the focus first.
+func approvePage(d *testenv.Desktop) { d.XdoKey("shift+Tab", "Return") }
+
+// denyPage presses Deny, or Not me.
+func denyPage(d *testenv.Desktop) { d.XdoKey("Tab", "Return") }
+
+func typeIn(d *testenv.Desktop, title, text string) {
+	d.Answerable(title)
+	d.XdoType(text)
+	d.XdoKey("Return")
+}
+
+func waitTold(t *testing.T, d *testenv.Desktop, text string) {
+	t.Helper()
+	testenv.Eventually(t, "told: "+text, func() bool { return strings.Contains(d.NotificationLog(), text) })
+}
+
+func TestDenyAsksWhoItWas(t *testing.T) {
+	for _, tt := range []struct {
+		press  func(*testenv.Desktop)
+		reason string
+	}{
+		{approvePage, ipc.Cancelled},
+		{denyPage, ipc.NotMe},
+	} {
+		t.Run(tt.reason, func(t *testing.T) {
+			d, svc := desktop(t)
+			svc.add(request("t1"))
+			open(d)
+			denyPage(d)
+			d.Answerable("Countersign denial")
+			tt.press(d)
+			got := svc.waitAnswers(1)[0]
+			if got.Decision != ipc.Deny || got.Reason != tt.reason {
+				t.Errorf("answer %+v", got)
+			}
+			waitTold(t, d, "Sent to Test Bank: denied")
+		})
+	}
+}
+
+// TestNoAnswerLeavesItPending closes every page with Escape, and the first
+// with Return on what has the focus, too.
+func TestNoAnswerLeavesItPending(t *testing.T) {
+	d, svc := desktop(t)
+	svc.add(request("t1"))
+	for _, page := range []string{"focus", "request", "denial", "number", "PIN"} {
+		open(d)
+		switch page {
+		case "focus":
+			d.XdoKey("Return")
+			d.WaitNoWindow("Countersign")
+			continue
+		case "denial":
+			denyPage(d)
+		case "number", "PIN":
+			approvePage(d)
+		}
+		if page == "PIN" {
+			typeIn(d, "Countersign number", "42")
+		}
+		d.Answerable("Countersign " + page)
+		d.XdoKey("Escape")
+		d.WaitNoWindow("Countersign")
+	}
+	d.WaitNotification()
+	if a, _ := svc.given(); len(a) > 0 || len(svc.pending()) != 1 {
+		t.Errorf("%d answers, pending %q", len(a), svc.pending())
+	}
+}
+
+func tries(n int) *int { return &n }
+
+func TestWhatWasWrongIsAskedAgain(t *testing.T) {
+	d, svc := desktop(t)
+	svc.refuse = func(a ipc.Answer, pin string) *ipc.Error {
+		switch {
+		case pin != "123456":
+			return &ipc.Error{Code: ipc.CodeWrongPIN, Message: "the PIN is wrong", TriesLeft: tries(4)}
+		case a.Number != "42":
+			return &ipc.Error{Code: ipc.CodeWrongNumber, Message: "the number is wrong", TriesLeft: tries(2)}
+		}
+		return nil
+	}
+	svc.add(request("t1"))
+	open(d)
+	approvePage(d)
+	typeIn(d, "Countersign number", "41")
+	typeIn(d, "Countersign PIN", "000000")
+	svc.waitAnswers(1)
+	typeIn(d, "Countersign PIN", "123456")
+	svc.waitAnswers(2)
+	typeIn(d, "Countersign number", "42")
+	typeIn(d, "Countersign PIN", "123456")
+	svc.waitAnswers(3)
+	waitTold(t, d, "Sent to Test Bank: approved")
+}
+
+func TestLockedPINIsTold(t *testing.T) {
+	d, svc := desktop(t)
+	svc.refuse = func(ipc.Answer, string) *ipc.Error {
+		return &ipc.Error{Code: ipc.CodePINLocked, Message: "the PIN is locked", Cure: "enroll again", TriesLeft: tries(0)}
+	}
+	svc.add(request("t1"))
+	open(d)
+	approvePage(d)
+	typeIn(d, "Countersign number", "42")
+	typeIn(d, "Countersign PIN", "000000")
+	waitTold(t, d, "the PIN is locked. Tries left: 0.")
+	if a, _ := svc.given(); len(a) != 1 {
+		t.Errorf("%d answers were sent", len(a))
+	}
+}
+
+func TestUnconfirmedIsToldAndThenTheTruth(t *testing.T) {
+	d, svc := desktop(t)
+	svc.unconfirmed = true
+	svc.add(request("t1"))
+	open(d)
+	denyPage(d)
+	d.Answerable("Countersign denial")
+	approvePage(d)
+	waitTold(t, d, "Not confirmed yet: denied for Test Bank")
+	if strings.Contains(d.NotificationLog(), "Sent to") {
+		t.Error("sent was told too early")
+	}
+	svc.confirm("t1", ipc.Deny)
+	waitTold(t, d, "Sent to Test Bank: denied")
+}
+
+func TestOnePromptAtATimeOldestFirst(t *testing.T) {
+	d, svc := desktop(t)
+	first, second := request("t1"), request("t2")
+	second.Account = "second@bank.example"
+	second.NumberDigits, second.PINNeeded = 0, false
+	first.NumberDigits, first.PINNeeded = 0, false
+	svc.add(first)
+	svc.add(second)
+	waitTold(t, d, "2 approval requests")
+	open(d)
+	d.WaitWindow("alice@bank.example")
+	if d.HasWindow("second@") {
+		t.Error("two prompts are open")
+	}
+	if n := d.Displayed(); n != "1" {
+		t.Errorf("%s notifications stand, want one for the other request", n)
+	}
+	approvePage(d)
+	svc.waitAnswers(1)
+	d.WaitNoWindow("Countersign request")
+	waitTold(t, d, "Sent to Test Bank: approved")
+	if d.HasWindow("second@") {
+		t.Error("the next prompt opened by itself")
+	}
+}
+
+func TestAnEndedRequestClosesItsPrompt(t *testing.T) {
+	d, svc := desktop(t)
+	svc.add(request("t1"))
+	open(d)
+	approvePage(d)
+	d.WaitWindow("Countersign number")
+	svc.close("t1", "expired")
+	d.WaitNoWindow("Countersign")
+	waitTold(t, d, "The request from Test Bank is over")
+	svc.add(request("t2"))
+	d.WaitNotification()
+	svc.close("t2", "cancelled")
+	testenv.Eventually(t, "the offer is withdrawn", func() bool { return d.Displayed() != "2" })
+	if a, _ := svc.given(); len(a) > 0 {
+		t.Error("an answer was sent")
+	}
+}
+
+func TestDismissedStaysPendingAndIsNotShownAgainForNothing(t *testing.T) {
+	d, svc := desktop(t)
+	svc.add(request("t1"))
+	d.WaitNotification()
+	d.DunstClose()
+	d.WaitNoNotification()
+	svc.add(request("t2"))
+	waitTold(t, d, "2 approval requests")
+	d.WaitNotification()
+}
+
+func TestServiceRestart(t *testing.T) {
+	d, svc := desktop(t)
+	svc.stop()
+	svc.add(request("t1"))
+	svc.add(request("t2"))
+	svc.start()
+	waitTold(t, d, "2 approval requests")
+	svc.stop()
+	svc.mu.Lock()
+	delete(svc.requests, "t2")
+	svc.mu.Unlock()
+	svc.start()
+	waitTold(t, d, "Approval request from Test Bank")
+	open(d)
+}
+
+func TestDaemonAndBusRestart(t *testing.T) {
+	d, svc := desktop(t)
+	svc.add(request("t1"))
+	d.WaitNotification()
+	d.StopDunst()
+	d.StartDunst()
+	d.WaitNotification()
+	d.StopDunst()
+	d.StopBus()
+	d.StartBus()
+	d.StartDunst()
+	d.WaitNotification()
+	open(d)
+}
+
+func TestReadyComesWithTheService(t *testing.T) {
+	d := testenv.StartDesktop(t)
+	for name, value := range d.Vars() {
+		t.Setenv(name, value)
+	}
+	svc := newService(t)
+	svc.add(request("t1"))
+	ready := make(chan struct{})
+	s, err := session.New(session.Config{
+		Service: ipc.Dial(svc.socket), Prompt: session.Auto, Pinentry: "pinentry-gtk-2",
+		Log: svc.log, Ready: func() { close(ready) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, s)
+	select {
+	case <-ready:
+		t.Fatal("ready without a service")
+	default:
+	}
+	svc.start()
+	<-ready
+	d.WaitNotification()
 }

@@ -3,6 +3,7 @@ package testenv
 import (
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -100,6 +101,16 @@ func (d *Desktop) FocusedWindow() string {
 	return name
 }
 
+// FocusedPID returns the process id of the program whose window gets the keys,
+// as that program declares it, or "".
+func (d *Desktop) FocusedPID() string {
+	pid, err := d.run("xdotool", "getwindowfocus", "getwindowpid")
+	if err != nil {
+		return ""
+	}
+	return pid
+}
+
 // WaitWindow waits until a window with that text in its title has the focus.
 func (d *Desktop) WaitWindow(title string) {
 	d.tb.Helper()
@@ -133,4 +144,17 @@ func (d *Desktop) Screenshot(path string) bool {
 	}
 	_, err := d.run("import", "-window", "root", path)
 	return err == nil
+}
+
+// Click presses a mouse button (1 is left, 2 the middle) on the first visible
+// window of a class.
+func (d *Desktop) Click(class string, button int) {
+	d.tb.Helper()
+	var id string
+	Eventually(d.tb, "a window of class "+class, func() bool {
+		ids, err := d.run("xdotool", "search", "--onlyvisible", "--class", class)
+		id, _, _ = strings.Cut(ids, "\n")
+		return err == nil && id != ""
+	})
+	d.xdo("mousemove", "--window", id, "20", "20", "click", strconv.Itoa(button))
 }

@@ -29,12 +29,12 @@ type Note struct{ Summary, Body string }
 type Why int
 
 const (
-	// Changed: what waits is less than before, or a prompt was opened. This
+	// Changed says that what waits is less than before, or a prompt was opened. This
 	// brings nothing back that the user has dismissed.
 	Changed Why = iota
-	// Arrived: something new waits.
+	// Arrived says that something new waits.
 	Arrived
-	// Remains: a prompt was closed, and this waits still.
+	// Remains says that a prompt was closed and this waits still.
 	Remains
 )
 
@@ -79,7 +79,8 @@ func Address() string {
 		return ""
 	}
 	path := filepath.Join(dir, "bus")
-	if fi, err := os.Stat(path); err != nil || fi.Mode().Type() != os.ModeSocket {
+	fi, err := os.Stat(path) //nolint:gosec // the directory is the login session's own
+	if err != nil || fi.Mode().Type() != os.ModeSocket {
 		return ""
 	}
 	return "unix:path=" + path
@@ -138,21 +139,18 @@ func (n *Notifier) version() int {
 // waits for them to return and shows what still stands. It returns nil.
 func (n *Notifier) Run(ctx context.Context) error {
 	away := false
-	for {
+	for ctx.Err() == nil {
 		err := n.serve(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !away || errors.Is(err, errLost) {
+		if err != nil && (!away || errors.Is(err, errLost)) {
 			n.log.Warn("the session bus is away, waiting for it", "error", err)
 		}
 		away = true
 		timer := time.NewTimer(redial)
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return nil
 		case <-timer.C:
 		}
+		timer.Stop()
 	}
+	return nil
 }

@@ -134,9 +134,15 @@ func unhex(c byte) int {
 	return -1
 }
 
-// escape makes a text fit to be an argument of a command.
+// escape makes a text fit to be an argument of a command. Servers skip the
+// spaces before an argument; where a page begins with relying-party text, they
+// are what keeps it out of the first column.
 func escape(s string) string {
-	return strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(s)
+	s = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A").Replace(s)
+	if rest, ok := strings.CutPrefix(s, " "); ok {
+		return "%20" + rest
+	}
+	return s
 }
 
 // assuan is a client of one server on a pair of pipes.
@@ -211,6 +217,7 @@ func (a *assuan) next(data *[]byte) (bool, error) {
 		*data = append(*data, r.data...)
 	case lineStatus:
 		a.closed = a.closed || r.text == "BUTTON_INFO close"
+	case lineOK, lineComment:
 	}
 	return r.kind == lineOK, nil
 }

@@ -11,11 +11,12 @@ import (
 	"countersign/ipc"
 )
 
-// How a page of the record is laid out: columns, rows, and bytes once escaped,
-// for which the protocol leaves room in one line. A longer record takes
-// several pages.
+// How a page of the record is laid out: width in ems, rows, and bytes once
+// escaped, for which the protocol leaves room in one line. A longer record
+// takes several pages. GTK breaks lines at the width of a sample sentence of
+// 65 letters; 50 wide ones are less.
 const (
-	pageWidth  = 76
+	pageWidth  = 50
 	pageHeight = 16
 	pageBytes  = lineLimit - len("SETDESC ")
 	titleMax   = 120
@@ -74,7 +75,7 @@ func (d *dialog) run(ctx context.Context) (ipc.Answer, error) {
 
 // record shows the display record, page by page.
 func (d *dialog) record(ctx context.Context) (choice, error) {
-	texts := pages(d.q.Display.Lines, pageWidth, pageHeight, pageBytes)
+	texts := pages(d.q.Display.Lines, pageWidth, pageHeight, pageBytes, ems)
 	for i, text := range texts {
 		pg := page{title: d.title("request"), text: text, ok: "Continue", notOK: "Deny", cancel: "Not now"}
 		if len(texts) > 1 {

@@ -40,8 +40,8 @@ func FindPinentry() (string, error) {
 
 // textOnly goes by the name that the alternatives system points to.
 func textOnly(path string) bool {
-	real, err := filepath.EvalSymlinks(path)
-	return err == nil && (strings.HasSuffix(real, "-curses") || strings.HasSuffix(real, "-tty"))
+	target, err := filepath.EvalSymlinks(path)
+	return err == nil && (strings.HasSuffix(target, "-curses") || strings.HasSuffix(target, "-tty"))
 }
 
 // window is one page: one run of the pinentry program, so that no setting and

@@ -53,7 +53,7 @@ func Lines(w io.Writer, d ipc.Display, width int) error {
 		return err
 	}
 	for _, line := range d.Lines {
-		for _, part := range wrap(line, width) {
+		for _, part := range wrap(line, width, cells) {
 			if _, err := fmt.Fprintln(w, part); err != nil {
 				return fmt.Errorf("showing the request: %w", err)
 			}
@@ -62,15 +62,18 @@ func Lines(w io.Writer, d ipc.Display, width int) error {
 	return nil
 }
 
-// wrap breaks a line into parts of at most width columns, at spaces where
-// there are some. Joined again without the indents, they are the line.
-func wrap(line string, width int) []string {
+// measure says how much room a character takes.
+type measure func(rune) int
+
+// wrap breaks a line into parts of at most width, at spaces where there are
+// some. Joined again without the indents, they are the line.
+func wrap(line string, width int, m measure) []string {
 	if width < 4*len(hang) {
 		return []string{line}
 	}
 	var parts []string
 	for indent := ""; ; indent = hang {
-		n := fit(line, width-len(indent))
+		n := fit(line, width-len(indent), m)
 		parts = append(parts, indent+line[:n])
 		line = line[n:]
 		if line == "" {
@@ -79,16 +82,16 @@ func wrap(line string, width int) []string {
 	}
 }
 
-// fit returns how many bytes of s fit in width columns, preferring to end
-// behind a space in the second half.
-func fit(s string, width int) int {
-	columns, space := 0, 0
+// fit returns how many bytes of s fit in width, at least one character,
+// preferring to end behind a space in the second half.
+func fit(s string, width int, m measure) int {
+	used, space := 0, 0
 	for i, r := range s {
-		columns += columnsOf(r)
-		if columns > width {
-			if space > i/2 {
-				return space
-			}
+		used += m(r)
+		switch {
+		case used > width && space > i/2:
+			return space
+		case used > width && i > 0:
 			return i
 		}
 		if r == ' ' {
@@ -98,23 +101,40 @@ func fit(s string, width int) int {
 	return len(s)
 }
 
-// columnsOf errs on the wide side: from Hangul Jamo on, a character may take
-// two columns.
-func columnsOf(r rune) int {
+// cells measures for terminals, on the wide side: from Hangul Jamo on, a
+// character may take two cells.
+func cells(r rune) int {
 	if r >= 0x1100 {
 		return 2
 	}
 	return 1
 }
 
-// pages breaks a record into pages of at most height lines of width columns
-// and size bytes as escaped for one Assuan line.
-func pages(lines []string, width, height, size int) []string {
+// ems measures for the proportional fonts of windows, on the wide side: a line
+// that the window itself had to break would go on in the first column. One is
+// the width of a wide small letter.
+func ems(r rune) int {
+	switch {
+	case strings.ContainsRune("abcdefghijklnopqrstuvxyz0123456789 .,:;-+/'!|()[]{}*\"?", r):
+		return 1
+	case r >= 0xFB50 && r <= 0xFDFF: // whole words in one character
+		return 16
+	case r >= 0x10000:
+		return 4
+	}
+	return 2
+}
+
+// pages breaks a record into pages of at most height lines of that width and
+// size bytes as escaped for one Assuan line.
+// Spaces that indent are kept from being dropped.
+func pages(lines []string, width, height, size int, m measure) []string {
 	var out []string
 	var page strings.Builder
 	rows := 0
 	for _, line := range lines {
-		for _, part := range wrap(line, width) {
+		for _, part := range wrap(line, width, m) {
+			part = hold(part)
 			if rows == height || page.Len() > 0 && len(escape(page.String()))+len(escape("\n"+part)) > size {
 				out = append(out, page.String())
 				page.Reset()
@@ -128,6 +148,13 @@ func pages(lines []string, width, height, size int) []string {
 		}
 	}
 	return append(out, page.String())
+}
+
+// hold makes the spaces before a line no-break spaces, which look the same:
+// pinentry-curses drops plain ones.
+func hold(line string) string {
+	rest := strings.TrimLeft(line, " ")
+	return strings.Repeat("\u00a0", len(line)-len(rest)) + rest
 }
 
 // short cuts a text that is not part of the record to n characters.

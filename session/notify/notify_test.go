@@ -1,0 +1,273 @@
+package notify_test
+
+import (
+	"context"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"countersign/internal/testenv"
+	"countersign/session/notify"
+)
+
+const (
+	service = "org.freedesktop.Notifications"
+	object  = dbus.ObjectPath("/org/freedesktop/Notifications")
+)
+
+// logs collects what is logged.
+type logs struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logs) has(text string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), text)
+}
+
+func start(t *testing.T) (*testenv.Desktop, *notify.Notifier, *logs) {
+	t.Helper()
+	t.Parallel()
+	d := testenv.StartDesktop(t)
+	l := &logs{}
+	n := notify.New(d.BusAddress, slog.New(slog.NewTextHandler(l, nil)))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return d, n, l
+}
+
+func waitOpen(t *testing.T, n *notify.Notifier) {
+	t.Helper()
+	select {
+	case <-n.Opens():
+	case <-time.After(10 * time.Second):
+		t.Fatal("the click did not arrive")
+	}
+}
+
+func TestMiddleClickOpens(t *testing.T) {
+	d, n, _ := start(t)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	d.WaitNotification()
+	d.Click("Dunst", 2)
+	waitOpen(t, n)
+}
+
+func TestLeftClickDismisses(t *testing.T) {
+	d, n, _ := start(t)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	d.WaitNotification()
+	d.Click("Dunst", 1)
+	d.WaitNoNotification()
+	n.Offer(notify.Note{Summary: "Waiting less", Body: "b"}, notify.Changed)
+	n.Tell(notify.Note{Summary: "told"})
+	testenv.Eventually(t, "told", func() bool { return strings.Contains(d.NotificationLog(), "'told'") })
+	if strings.Contains(d.NotificationLog(), "Waiting less") {
+		t.Error("what was dismissed came back for nothing")
+	}
+	n.Offer(notify.Note{Summary: "Waiting more", Body: "b"}, notify.Arrived)
+	testenv.Eventually(t, "shown again", func() bool { return strings.Contains(d.NotificationLog(), "Waiting more") })
+	if len(n.Opens()) > 0 {
+		t.Error("dismissing opened the prompt")
+	}
+}
+
+// TestForgedClicksAreDropped sends what another program of the same user can
+// send: the right id and even the right key, broadcast and straight to us.
+func TestForgedClicksAreDropped(t *testing.T) {
+	d, n, l := start(t)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	d.WaitNotification()
+	key := regexp.MustCompile(`open-[0-9a-f]{32}`).FindString(d.NotificationLog())
+	if key == "" {
+		t.Fatal("no key of 128 bits was offered")
+	}
+	stranger, err := dbus.Connect(d.BusAddress)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	var names []string
+	if err := stranger.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, ":") {
+			unicast(t, stranger, name, "ActionInvoked", uint32(1), key)
+			unicast(t, stranger, name, "NotificationClosed", uint32(1), uint32(2))
+		}
+	}
+	if err := stranger.Emit(object, service+".ActionInvoked", uint32(1), key); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, "the forgery is logged", func() bool {
+		return l.has("a signal from a stranger was dropped") && l.has("NotificationClosed")
+	})
+	if len(n.Opens()) > 0 {
+		t.Fatal("a forged click opened the prompt")
+	}
+	d.DunstAction()
+	waitOpen(t, n)
+}
+
+func unicast(t *testing.T, conn *dbus.Conn, to, member string, body ...any) {
+	t.Helper()
+	m := &dbus.Message{
+		Type: dbus.TypeSignal,
+		Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldInterface:   dbus.MakeVariant(service),
+			dbus.FieldMember:      dbus.MakeVariant(member),
+			dbus.FieldPath:        dbus.MakeVariant(object),
+			dbus.FieldDestination: dbus.MakeVariant(to),
+			dbus.FieldSender:      dbus.MakeVariant(service),
+			dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(body...)),
+		},
+		Body: body,
+	}
+	if call := conn.Send(m, nil); call != nil && call.Err != nil {
+		t.Fatal(call.Err)
+	}
+}
+
+// TestDefaultAndOldKeysDoNotOpen has the real daemon's signals forged by
+// taking its place on the bus.
+func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
+	d, n, _ := start(t)
+	d.StopDunst()
+	daemon := &fakeDaemon{caps: []string{"actions"}}
+	daemon.serve(t, d.BusAddress)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>1 & 2</b>"}, notify.Arrived)
+	first := daemon.waitNote(t, 1)
+	if first.body != "<b>1 & 2</b>" {
+		t.Errorf("body %q was escaped without markup", first.body)
+	}
+	if len(first.actions) != 2 || first.actions[1] != "Open" {
+		t.Errorf("actions %q", first.actions)
+	}
+	n.Offer(notify.Note{Summary: "Waiting", Body: "c"}, notify.Arrived)
+	second := daemon.waitNote(t, 2)
+	if second.replaces != 7 || second.actions[0] == first.actions[0] {
+		t.Errorf("replaces %d, action %q after %q", second.replaces, second.actions, first.actions)
+	}
+	for _, key := range []string{"default", "", first.actions[0]} {
+		daemon.emit(t, "ActionInvoked", uint32(7), key)
+	}
+	daemon.emit(t, "ActionInvoked", uint32(8), second.actions[0])
+	daemon.emit(t, "ActionInvoked", uint32(7), second.actions[0])
+	waitOpen(t, n)
+	daemon.emit(t, "ActionInvoked", uint32(7), second.actions[0])
+	n.Offer(notify.Note{Summary: "Waiting", Body: "d"}, notify.Arrived)
+	daemon.waitNote(t, 3)
+	if len(n.Opens()) > 0 {
+		t.Error("one click opened twice, or another opened at all")
+	}
+}
+
+func TestNoActionsNoButton(t *testing.T) {
+	d, n, _ := start(t)
+	d.StopDunst()
+	daemon := &fakeDaemon{caps: []string{"body-markup"}}
+	daemon.serve(t, d.BusAddress)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>"}, notify.Arrived)
+	got := daemon.waitNote(t, 1)
+	if len(got.actions) > 0 || !strings.HasPrefix(got.body, "&lt;b&gt;\n") || !strings.Contains(got.body, "countersign requests") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestWithdrawAndEndCloseIt(t *testing.T) {
+	d, n, _ := start(t)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	d.WaitNotification()
+	n.Withdraw()
+	d.WaitNoNotification()
+}
+
+func TestNoDaemonThenOne(t *testing.T) {
+	d, n, l := start(t)
+	d.StopDunst()
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	testenv.Eventually(t, "it is logged", func() bool { return l.has("was not shown") || l.has("daemon is away") })
+	d.StartDunst()
+	d.WaitNotification()
+}
+
+// fakeDaemon is a daemon that does what dunst would not: it misbehaves.
+type fakeDaemon struct {
+	caps []string
+	conn *dbus.Conn
+	mu   sync.Mutex
+	got  []note
+}
+
+type note struct {
+	replaces uint32
+	body     string
+	actions  []string
+}
+
+func (f *fakeDaemon) serve(t *testing.T, address string) {
+	t.Helper()
+	conn, err := dbus.Connect(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	f.conn = conn
+	if err := conn.Export(f, object, service); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.RequestName(service, dbus.NameFlagDoNotQueue); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *fakeDaemon) GetCapabilities() ([]string, *dbus.Error) { return f.caps, nil }
+
+func (f *fakeDaemon) GetServerInformation() (name, vendor, version, spec string, err *dbus.Error) {
+	return "fake", "none", "1", "1.2", nil
+}
+
+func (f *fakeDaemon) Notify(_ string, replaces uint32, _, _, body string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.got = append(f.got, note{replaces, body, actions})
+	return 7, nil
+}
+
+func (f *fakeDaemon) CloseNotification(uint32) *dbus.Error { return nil }
+
+func (f *fakeDaemon) waitNote(t *testing.T, count int) (last note) {
+	t.Helper()
+	testenv.Eventually(t, "a notification arrives", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.got) >= count {
+			last = f.got[count-1]
+		}
+		return len(f.got) >= count
+	})
+	return last
+}
+
+func (f *fakeDaemon) emit(t *testing.T, member string, body ...any) {
+	t.Helper()
+	if err := f.conn.Emit(object, service+"."+member, body...); err != nil {
+		t.Fatal(err)
+	}
+}
