@@ -106,6 +106,8 @@ func TestProfileOtherAlgorithms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := protocol.ParseRequest(compact, key.keys(t))
 			wantCode(t, err, protocol.CodeBadJWS)
+			_, err = protocol.KeyID(compact)
+			wantCode(t, err, protocol.CodeBadJWS)
 		})
 	}
 }
