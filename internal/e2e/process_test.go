@@ -128,7 +128,31 @@ type answer struct {
 // command runs a binary to its end.
 func command(tb testing.TB, stdin, name string, args ...string) answer {
 	tb.Helper()
-	cmd := exec.Command(filepath.Join(bin, name), args...)
+	return runCommand(tb, stdin, exec.Command(filepath.Join(bin, name), args...))
+}
+
+// commandAs runs the user's command as another user, from a copy that this
+// user may run.
+func commandAs(tb testing.TB, uid uint32, args ...string) answer {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "cs")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "countersign")
+	data, err := os.ReadFile(filepath.Join(bin, "countersign"))
+	if err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(program, data, 0o755)); err != nil { //nolint:gosec // others must run it
+		tb.Fatal(err)
+	}
+	cmd := exec.Command(program, args...)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	return runCommand(tb, "", cmd)
+}
+
+func runCommand(tb testing.TB, stdin string, cmd *exec.Cmd) answer {
+	tb.Helper()
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR=") // never the socket of who runs the tests
 	var out, errs bytes.Buffer

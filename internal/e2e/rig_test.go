@@ -83,6 +83,8 @@ type device struct {
 	proc   *process
 	log    *logBuffer
 	config string
+	// system runs the service as the system's, for every local user.
+	system bool
 }
 
 func startDevice(tb testing.TB) *device {
@@ -107,9 +109,12 @@ func (d *device) socket() string { return filepath.Join(d.dir, "agent.sock") }
 func (d *device) state() string  { return filepath.Join(d.dir, "state") }
 
 func (d *device) args() []string {
-	args := []string{"--user", "--state", d.state(), "--socket", d.socket(), "--tpm", d.wire.Spec()}
+	args := []string{"--state", d.state(), "--socket", d.socket(), "--tpm", d.wire.Spec()}
 	if d.config != "" {
 		args = append(args, "--config", d.config)
+	}
+	if !d.system {
+		args = append(args, "--user")
 	}
 	return args
 }

@@ -149,9 +149,9 @@ func TestMissingAnswersAreUsageErrors(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	s, d, p := world(t)
-	s.command("", "type", "set", "quick", "--method", "push", "--class", "C1", "--ttl", "2s").ok(t)
+	s.command("", "type", "set", "quick", "--method", "push", "--class", "C1", "--ttl", "3s").ok(t)
 	tx := p.begin("quick")
-	d.waitFor(tx.ID)
+	testenv.Eventually(t, "the request to arrive", func() bool { return d.requests("--all")[tx.ID] != "" })
 	if got := p.get(tx.ID); got.Status != "expired" {
 		t.Errorf("the server says %s", got.raw)
 	}
