@@ -2,114 +2,19 @@ package tpm_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/pem"
 	"errors"
 	"testing"
 
 	"countersign/hsm"
-	"countersign/hsm/tpm"
-	"countersign/internal/secret"
 	"countersign/internal/testenv"
 
-	keyfile "github.com/foxboron/go-tpm-keyfiles"
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 )
 
 // These tests play somebody who has the reference, reaches the TPM as its owner
 // and wants the PIN or a signature. They know how a PIN becomes an auth value.
-
-const rightPIN, wrongPIN = "493817", "000000"
-
-func pin(s string) secret.Value { return secret.New([]byte(s)) }
-
-func guess(pinText string) []byte { return tpm.AuthValue(pin(pinText)) }
-
-// victim is an approval key as its thief sees it.
-type victim struct {
-	tpm       *testenv.SWTPM
-	reference []byte
-	file      *keyfile.TPMKey
-	index     tpm2.NamedHandle
-}
-
-// newVictim makes an approval key on a TPM of its own and hangs up.
-func newVictim(t *testing.T) *victim {
-	t.Helper()
-	v := &victim{tpm: testenv.StartSWTPM(t)}
-	v.use(t, func(p *tpm.Provider) {
-		key, err := p.Create(t.Context(), pin(rightPIN))
-		if err != nil {
-			t.Fatal(err)
-		}
-		v.reference = key.Reference()
-	})
-	block, _ := pem.Decode(v.reference)
-	var err error
-	if v.file, err = keyfile.Parse(block.Bytes); err != nil {
-		t.Fatal(err)
-	}
-	if v.index, err = tpm.IndexOf(v.reference); err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-// use lends the rightful owner's provider.
-func (v *victim) use(t *testing.T, f func(*tpm.Provider)) {
-	t.Helper()
-	p, err := tpm.Open(v.tpm.Spec())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = p.Close() }()
-	f(p)
-}
-
-// sign is the rightful owner's try.
-func (v *victim) sign(t *testing.T, pinText string) error {
-	t.Helper()
-	var err error
-	v.use(t, func(p *tpm.Provider) {
-		var key hsm.Key
-		if key, err = p.Open(t.Context(), v.reference); err == nil {
-			_, err = key.Sign(t.Context(), make([]byte, sha256.Size), pin(pinText))
-		}
-	})
-	return err
-}
-
-// load brings the stolen key into the TPM, with its parent.
-func (v *victim) load(t *testing.T, raw *testenv.RawTPM) (key, parent tpm2.NamedHandle) {
-	t.Helper()
-	parent = storageRoot(t, raw)
-	return loadBlob(t, raw, parent, v.file.Privkey, v.file.Pubkey), parent
-}
-
-func storageRoot(t *testing.T, raw transport.TPM) tpm2.NamedHandle {
-	t.Helper()
-	rsp, err := tpm2.CreatePrimary{
-		PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(keyfile.ECCSRK_H2_Template),
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tpm2.NamedHandle{Handle: rsp.ObjectHandle, Name: rsp.Name}
-}
-
-func loadBlob(t *testing.T, raw transport.TPM, parent tpm2.NamedHandle, private tpm2.TPM2BPrivate, public tpm2.TPM2BPublic) tpm2.NamedHandle {
-	t.Helper()
-	rsp, err := tpm2.Load{
-		ParentHandle: tpm2.AuthHandle{Handle: parent.Handle, Name: parent.Name, Auth: tpm2.PasswordAuth(nil)},
-		InPrivate:    private, InPublic: public,
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tpm2.NamedHandle{Handle: rsp.ObjectHandle, Name: rsp.Name}
-}
 
 // tryBound tests a guess without using the entity at all: a session bound to it
 // derives its key from the auth value, so any command in the session succeeds
@@ -162,38 +67,6 @@ func TestWhyTheKeyHasNoAuthValue(t *testing.T) {
 			t.Errorf("with protection: right guess %v, counter %d; want the shared lockout", err, raw.LockoutCounter())
 		}
 	}
-}
-
-func signingArea() tpm2.TPMTPublic {
-	return tpm2.TPMTPublic{
-		Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256,
-		ObjectAttributes: tpm2.TPMAObject{
-			FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, SignEncrypt: true, AdminWithPolicy: true,
-		},
-		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgECC, &tpm2.TPMSECCParms{
-			CurveID: tpm2.TPMECCNistP256,
-			Scheme: tpm2.TPMTECCScheme{
-				Scheme:  tpm2.TPMAlgECDSA,
-				Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSigSchemeECDSA{HashAlg: tpm2.TPMAlgSHA256}),
-			},
-		}),
-		Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}),
-	}
-}
-
-func createUnder(t *testing.T, raw transport.TPM, parent tpm2.NamedHandle, area tpm2.TPMTPublic, auth []byte) tpm2.NamedHandle {
-	t.Helper()
-	rsp, err := tpm2.Create{
-		ParentHandle: tpm2.AuthHandle{Handle: parent.Handle, Name: parent.Name, Auth: tpm2.PasswordAuth(nil)},
-		InSensitive: tpm2.TPM2BSensitiveCreate{
-			Sensitive: &tpm2.TPMSSensitiveCreate{UserAuth: tpm2.TPM2BAuth{Buffer: auth}},
-		},
-		InPublic: tpm2.New2B(area),
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return loadBlob(t, raw, parent, rsp.OutPrivate, rsp.OutPublic)
 }
 
 // An authorization by policy proves nothing about the auth value, and yet a
@@ -282,35 +155,7 @@ func (s *unprovenSession) Validate(rc tpm2.TPMRC, cc tpm2.TPMCC, parms []byte, n
 	return nil
 }
 
-// writeByOwner writes count 0, limit 5 and returns the index as it stands then.
-func writeByOwner(t *testing.T, raw transport.TPM, public tpm2.TPMSNVPublic) tpm2.NamedHandle {
-	t.Helper()
-	unwritten, err := tpm2.NVName(&public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = tpm2.NVWrite{
-		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-		NVIndex:    tpm2.NamedHandle{Handle: public.NVIndex, Name: *unwritten},
-		Data:       tpm2.TPM2BMaxNVBuffer{Buffer: binary.BigEndian.AppendUint64(nil, 5)},
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	public.Attributes.Written = true
-	name, err := tpm2.NVName(&public)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tpm2.NamedHandle{Handle: public.NVIndex, Name: *name}
-}
-
 func noPolicy(transport.TPM, tpm2.TPMISHPolicy, tpm2.TPM2BNonce) error { return nil }
-
-func readIndex(raw transport.TPM, index tpm2.NamedHandle, by tpm2.AuthHandle) error {
-	_, err := tpm2.NVRead{AuthHandle: by, NVIndex: index, Size: 8}.Execute(raw)
-	return err
-}
 
 // Every way to offer a PIN to the index is counted.
 func TestEveryGuessAtTheIndexCounts(t *testing.T) {
@@ -332,6 +177,27 @@ func TestEveryGuessAtTheIndexCounts(t *testing.T) {
 	var pe *hsm.PINError
 	if err := v.sign(t, wrongPIN); !errors.As(err, &pe) || pe.TriesLeft != 2 {
 		t.Errorf("after two guesses and one more: %v, want 2 tries left", err)
+	}
+}
+
+// Why the key takes no part in dictionary-attack protection: with it, each power
+// cut after a use counts as a wrong guess of everybody's.
+func TestWhyTheKeyIsExemptFromLockout(t *testing.T) {
+	for _, noDA := range []bool{true, false} {
+		chip := testenv.StartSWTPM(t)
+		raw := chip.Dial()
+		area := signingArea()
+		area.ObjectAttributes.NoDA, area.ObjectAttributes.UserWithAuth = noDA, true
+		key := createUnder(t, raw, storageRoot(t, raw), area, guess(rightPIN))
+		auth := tpm2.AuthHandle{Handle: key.Handle, Name: key.Name, Auth: tpm2.PasswordAuth(guess(rightPIN))}
+		if _, err := signRaw(raw, auth); err != nil {
+			t.Fatal(err)
+		}
+		raw.Close()
+		chip.Restart()
+		if counted := chip.Dial().LockoutCounter() != 0; counted == noDA {
+			t.Errorf("noDA %v: a power cut counted: %v", noDA, counted)
+		}
 	}
 }
 
@@ -370,50 +236,6 @@ func TestAdministrationTellsNothing(t *testing.T) {
 	}
 }
 
-func signRaw(raw transport.TPM, by tpm2.AuthHandle) (*tpm2.SignResponse, error) {
-	return tpm2.Sign{
-		KeyHandle: by,
-		Digest:    tpm2.TPM2BDigest{Buffer: make([]byte, sha256.Size)},
-		InScheme: tpm2.TPMTSigScheme{
-			Scheme:  tpm2.TPMAlgECDSA,
-			Details: tpm2.NewTPMUSigScheme(tpm2.TPMAlgECDSA, &tpm2.TPMSSchemeHash{HashAlg: tpm2.TPMAlgSHA256}),
-		},
-		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull},
-	}.Execute(raw)
-}
-
-func flushAll(t *testing.T, raw *testenv.RawTPM) {
-	t.Helper()
-	for _, h := range raw.Loaded() {
-		if _, err := (tpm2.FlushContext{FlushHandle: h}).Execute(raw); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func undefine(t *testing.T, raw transport.TPM, index tpm2.NamedHandle) tpm2.TPM2BNVPublic {
-	t.Helper()
-	rsp, err := tpm2.NVReadPublic{NVIndex: index.Handle}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = tpm2.NVUndefineSpace{
-		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}, NVIndex: index,
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rsp.NVPublic
-}
-
-func define(raw transport.TPM, public tpm2.TPMSNVPublic, auth []byte) error {
-	_, err := tpm2.NVDefineSpace{
-		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-		Auth:       tpm2.TPM2BAuth{Buffer: auth}, PublicInfo: tpm2.New2B(public),
-	}.Execute(raw)
-	return err
-}
-
 // The owner may remove the index and define one with the same public area and a
 // PIN of their own. It does not open the key: it is unwritten and stays so.
 func TestRedefinedIndexDoesNotOpen(t *testing.T) {
@@ -445,14 +267,6 @@ func TestRedefinedIndexDoesNotOpen(t *testing.T) {
 			t.Errorf("sign with %s behind a new index: %v", pinText, err)
 		}
 	}
-}
-
-func writeIndex(raw transport.TPM, index tpm2.NamedHandle, auth tpm2.Session) error {
-	_, err := tpm2.NVWrite{
-		AuthHandle: tpm2.AuthHandle{Handle: index.Handle, Name: index.Name, Auth: auth}, NVIndex: index,
-		Data: tpm2.TPM2BMaxNVBuffer{Buffer: binary.BigEndian.AppendUint64(nil, 5)},
-	}.Execute(raw)
-	return err
 }
 
 // An index that the attacker can write opens nothing either: the key's policy

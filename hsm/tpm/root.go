@@ -96,11 +96,11 @@ func (c *chip) fixedRoot() (*root, error) {
 	}
 	known.looked = true
 	if err != nil {
-		return nil, nil //nolint:nilnil // absence is an answer
+		return nil, nil //nolint:nilnil,nilerr // absence is an answer
 	}
 	public, err := rsp.OutPublic.Contents()
 	if err != nil || !trustworthy(public) {
-		return nil, nil //nolint:nilnil // a key of another kind, somebody else's
+		return nil, nil //nolint:nilnil,nilerr // a key of another kind, somebody else's
 	}
 	name, err := tpm2.ObjectName(public)
 	if err != nil {

@@ -36,7 +36,8 @@ func readResponse(r io.Reader) ([]byte, error) {
 	if size < headerSize || size > maxResponse {
 		return nil, fmt.Errorf("response claims %d bytes", size)
 	}
-	rsp := append(head, make([]byte, size-headerSize)...)
+	rsp := make([]byte, size)
+	copy(rsp, head)
 	if _, err := io.ReadFull(r, rsp[headerSize:]); err != nil {
 		return nil, fmt.Errorf("read: %w", err)
 	}

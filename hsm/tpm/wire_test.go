@@ -64,6 +64,25 @@ func allSalted(t *testing.T, rec *testenv.TPMRecorder) {
 	}
 }
 
+// Each new index is put to the test whether a session can be bound to it.
+func TestNewIndexIsTriedForBinding(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	key, err := provider(t, rec.Spec()).Create(t.Context(), pin(rightPIN))
+	if err != nil {
+		t.Fatal(err)
+	}
+	index, err := tpm.IndexOf(key.Reference())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range rec.Log() {
+		if x.Code == tpm2.TPMCCStartAuthSession && x.Handles[1] == index.Handle && errors.Is(x.RC, tpm2.TPMRCHandle) {
+			return
+		}
+	}
+	t.Error("no session was tried on the new index")
+}
+
 // The recorder is evidence in other tests, so it is put to the test itself: it
 // must see a password that does cross the wire, and know which key signed.
 func TestRecorderSees(t *testing.T) {
@@ -90,8 +109,11 @@ func TestRecorderSees(t *testing.T) {
 	if n := rec.Count(tpm2.TPMCCSign); n != 4 {
 		t.Errorf("recorded %d Sign commands, want 4", n)
 	}
-	area := tpm2.Marshal(tpm2.TPM2BECCParameter{Buffer: ecdsaPublic(t, keys[0]).X.FillBytes(make([]byte, 32))})
-	if !rec.Contains(area) {
+	raw, err := ecdsaPublic(t, keys[0]).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x := raw[1:33]; !rec.Contains(x) {
 		t.Error("the recorder missed a public key that crossed the wire")
 	}
 }
