@@ -14,7 +14,7 @@ import (
 	"countersign/tokenserver/servertest"
 )
 
-var alice = enroll.Invitation{User: "alice"} //nolint:gochecknoglobals // a constant in all but name
+var alice = enroll.Invitation{User: "alice"}
 
 func startWithAlice(t *testing.T, policy enroll.Policy) *servertest.Server {
 	t.Helper()

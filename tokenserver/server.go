@@ -148,7 +148,7 @@ func (s *Server) wire(ctx context.Context, c Config) (err error) {
 	}
 	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.TLS, nil }
 	if c.TLS == nil {
-		leaf, err := c.PKI.TLSLeaf(c.Now, hostOf(s.issuer), hostOf(s.deviceURL))
+		leaf, err := c.PKI.TLSLeaf(c.Now, hostOf(s.issuer), hostOf(s.deviceURL), hostOf("https://"+c.Listen), hostOf("https://"+c.DeviceListen))
 		if err != nil {
 			return err
 		}

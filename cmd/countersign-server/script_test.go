@@ -114,7 +114,7 @@ func (p *player) call(method, url, contentType string, body []byte, header ...st
 	if p.Enrolled.Device != "" {
 		conf.Certificates = []tls.Certificate{{Certificate: p.Enrolled.DeviceChain, PrivateKey: p.key(p.Device)}}
 	}
-	req, err := http.NewRequest(method, url, bytes.NewReader(body)) //nolint:noctx // a script's step has no context
+	req, err := http.NewRequest(method, url, bytes.NewReader(body))
 	p.ts.Check(err)
 	req.Header.Set("Content-Type", contentType)
 	for i := 0; i+1 < len(header); i += 2 {

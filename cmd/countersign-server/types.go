@@ -3,7 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,7 +86,7 @@ func (c *cli) listTypes(ctx context.Context, s *state) error {
 	out, rows := make([]typeJSON, len(types)), make([][]string, len(types))
 	for i, t := range types {
 		out[i] = describeType(t)
-		rows[i] = []string{t.Name, t.Method, t.Class.String(), t.TTL.String(), fmt.Sprint(t.Digits), fmt.Sprint(t.HighValue), strings.Join(t.Require, ",")}
+		rows[i] = []string{t.Name, t.Method, t.Class.String(), t.TTL.String(), strconv.Itoa(t.Digits), strconv.FormatBool(t.HighValue), strings.Join(t.Require, ",")}
 	}
 	c.table(map[string]any{"types": out}, "NAME METHOD CLASS TTL DIGITS HIGH-VALUE REQUIRE", rows)
 	return nil

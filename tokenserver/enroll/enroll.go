@@ -56,15 +56,13 @@ func (p Policy) Validate() error {
 	return problem.New(problem.BadConfig, "the enrollment mode is single, override or multiple, the latter with a maximum of 1 to 1000")
 }
 
-// limit is the number of devices a user may have while a new one comes.
+// limit is the number of devices a user may have; with ModeOverride, where the
+// new one replaces the others, the number does not matter.
 func (p Policy) limit() int {
-	switch p.Mode {
-	case ModeSingle:
+	if p.Mode == ModeSingle {
 		return 1
-	case ModeMultiple:
-		return p.Max
 	}
-	return 0
+	return p.Max
 }
 
 // Service is the device's side of enrollment. It is safe for concurrent use.

@@ -80,13 +80,13 @@ func lock(path string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-func (a *Authority) loadOrMake(name string, make func() (*identity, error)) (*identity, error) {
+func (a *Authority) loadOrMake(name string, create func() (*identity, error)) (*identity, error) {
 	path := filepath.Join(a.dir, name)
 	id, err := readIdentity(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	if id, err = make(); err != nil {
+	if id, err = create(); err != nil {
 		return nil, err
 	}
 	return id, id.write(path)

@@ -27,10 +27,17 @@ type TLSLeaf struct {
 // it is for others or near its end.
 func (a *Authority) TLSLeaf(now func() time.Time, hosts ...string) (*TLSLeaf, error) {
 	hosts = append(slices.Clone(hosts), "localhost", "127.0.0.1", "::1")
+	hosts = slices.DeleteFunc(hosts, unnamed)
 	slices.Sort(hosts)
-	l := &TLSLeaf{a: a, hosts: slices.DeleteFunc(slices.Compact(hosts), func(h string) bool { return h == "" }), now: now}
+	l := &TLSLeaf{a: a, hosts: slices.Compact(hosts), now: now}
 	_, err := l.Get(nil)
 	return l, err
+}
+
+// unnamed reports whether a host is none that anybody could ask for.
+func unnamed(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
 }
 
 // Get is a tls.Config's GetCertificate.

@@ -47,7 +47,7 @@ func From(err error) *protocol.Problem {
 	return New(protocol.ProblemInternal, "")
 }
 
-//nolint:cyclop,funlen // a table
+//nolint:funlen // a table
 func kind(code string) (status int, title string) {
 	switch code {
 	case protocol.CodeBadJWS:

@@ -108,7 +108,7 @@ func (s *Server) run() {
 	}
 	s.listen, s.device = s.Issuer()[len("https://"):], s.DeviceURL()[len("https://"):]
 	ended := make(chan error, 1)
-	go func() { ended <- s.Server.Run(ctx) }()
+	go func() { ended <- s.Run(ctx) }()
 	s.running = func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -7,6 +7,7 @@ import (
 	"countersign/tokenserver/store"
 )
 
+//nolint:gosec // names of columns
 const tokenColumns = "hash, user, expires_at, confirm, replaces, used_by, created_at"
 
 func (t *tx) AddToken(v store.Token) error {

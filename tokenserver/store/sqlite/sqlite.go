@@ -51,7 +51,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	if err := s.open(ctx, path); err != nil {
 		return nil, errors.Join(fmt.Errorf("sqlite: open %s: %w", path, err), s.closeAll())
 	}
-	go s.write()
+	go s.write() //nolint:gosec // it lives until Close, not as long as ctx
 	return s, nil
 }
 
