@@ -14,7 +14,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testenv.Need(t, "curl", "jq", "grep")
+	testenv.Need(t, "curl", "jq", "openssl")
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){
 		"await": await,
 		"play":  play,
