@@ -36,7 +36,7 @@ func (p *profile) Reached(err error) {
 // the server no longer lists.
 func (p *profile) Listed(list protocol.Requests) {
 	p.mu.Lock()
-	p.skew = time.Unix(list.Now, 0).Sub(time.Now()).Round(time.Second)
+	p.skew = time.Until(time.Unix(list.Now, 0)).Round(time.Second)
 	p.mu.Unlock()
 	listed := map[string]bool{}
 	for _, compact := range list.Requests {

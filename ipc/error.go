@@ -49,18 +49,26 @@ const (
 	CodeTooLarge         = "body_too_large"
 )
 
-var httpStatus = map[string]int{
-	CodeBadRequest:       http.StatusBadRequest,
-	CodeNotFound:         http.StatusNotFound,
-	CodeNotEnrolled:      http.StatusNotFound,
-	CodeForbidden:        http.StatusForbidden,
-	CodeInternal:         http.StatusInternalServerError,
-	CodeServer:           http.StatusBadGateway,
-	CodeNotDecidable:     http.StatusConflict,
-	CodeMismatch:         http.StatusConflict,
-	CodeChipUnavailable:  http.StatusServiceUnavailable,
-	CodeSurfaceForbidden: http.StatusForbidden,
-	CodeTooLarge:         http.StatusRequestEntityTooLarge,
+func httpStatus(code string) int {
+	switch code {
+	case CodeBadRequest:
+		return http.StatusBadRequest
+	case CodeNotFound, CodeNotEnrolled:
+		return http.StatusNotFound
+	case CodeForbidden, CodeSurfaceForbidden:
+		return http.StatusForbidden
+	case CodeInternal:
+		return http.StatusInternalServerError
+	case CodeServer:
+		return http.StatusBadGateway
+	case CodeNotDecidable, CodeMismatch:
+		return http.StatusConflict
+	case CodeChipUnavailable:
+		return http.StatusServiceUnavailable
+	case CodeTooLarge:
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusUnprocessableEntity
 }
 
 // Errorf makes an Error of a code, a cure and a message.
@@ -82,11 +90,7 @@ type errorBody struct {
 }
 
 func writeError(w http.ResponseWriter, e *Error) {
-	status, ok := httpStatus[e.Code]
-	if !ok {
-		status = http.StatusUnprocessableEntity
-	}
 	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
+	w.WriteHeader(httpStatus(e.Code))
 	_ = json.NewEncoder(w).Encode(errorBody{e})
 }

@@ -117,7 +117,7 @@ func (c *Client) Deliver(ctx context.Context, id, compact string) (a protocol.Ac
 		method: http.MethodPost, path: protocol.PathRequests + "/" + url.PathEscape(id) + "/decision",
 		contentType: protocol.MediaTypeJOSE, body: []byte(compact),
 	}
-	_, err = c.do(ctx, req, &a)
+	_, err = c.do(ctx, req, &a) //nolint:bodyclose // do has
 	return a, err
 }
 
@@ -126,7 +126,7 @@ func (c *Client) Deliver(ctx context.Context, id, compact string) (a protocol.Ac
 // names, else ok is false after wait.
 func (c *Client) Fetch(ctx context.Context, etag string, wait time.Duration) (list protocol.Requests, newTag string, ok bool, err error) {
 	req := call{method: http.MethodGet, path: protocol.PathRequests, etag: etag, wait: wait}
-	resp, err := c.do(ctx, req, &list)
+	resp, err := c.do(ctx, req, &list) //nolint:bodyclose // do has
 	if err != nil {
 		return protocol.Requests{}, "", false, err
 	}
@@ -148,7 +148,7 @@ func (c *Client) callJSON(ctx context.Context, method, path string, in, out any)
 		}
 		req.contentType, req.body = "application/json", body
 	}
-	_, err := c.do(ctx, req, out)
+	_, err := c.do(ctx, req, out) //nolint:bodyclose // do has
 	return err
 }
 
