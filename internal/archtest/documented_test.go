@@ -86,7 +86,8 @@ func TestEveryNeededToolIsInstalled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	brought := map[string]bool{"go": true, "git": true, "make": true, "bash": true, "sh": true}
+	// What every Debian has (essential packages), and what the reader has.
+	brought := map[string]bool{"go": true, "git": true, "make": true, "bash": true, "sh": true, "grep": true, "basenc": true}
 	for line := range strings.Lines(string(script)) {
 		if f := strings.Fields(line); len(f) > 0 {
 			brought[f[0]] = true
@@ -102,7 +103,7 @@ func TestEveryNeededToolIsInstalled(t *testing.T) {
 		for _, m := range call.FindAllStringSubmatch(string(text), -1) {
 			for _, tool := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(m[1], -1) {
 				asked++
-				if !brought[tool[1]] {
+				if !brought[tool[1]] && !(brought["tpm2_load"] && strings.HasPrefix(tool[1], "tpm2_")) {
 					t.Errorf("%s needs %s, which scripts/deps does not install", file, tool[1])
 				}
 			}
