@@ -27,11 +27,16 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	bin = dir
-	build := exec.Command("go", "build", "-race", "-o", dir+string(filepath.Separator), "countersign/cmd/...")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		fmt.Fprintln(os.Stderr, "building the binaries:", err)
-		return 1
+	for _, args := range [][]string{
+		{"-race", "-o", dir + "/", "countersign/cmd/..."},
+		{"-o", filepath.Join(dir, "plain") + "/", "countersign/cmd/countersignd"},
+	} {
+		build := exec.Command("go", append([]string{"build"}, args...)...)
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "building the binaries:", err)
+			return 1
+		}
 	}
 	return m.Run()
 }

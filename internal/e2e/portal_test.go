@@ -85,8 +85,13 @@ func (p *portal) call(method, path, prefer string, body any) transaction {
 // begin starts a transaction for alice.
 func (p *portal) begin(kind string) transaction {
 	p.tb.Helper()
+	return p.beginFor("alice", kind)
+}
+
+func (p *portal) beginFor(user, kind string) transaction {
+	p.tb.Helper()
 	t := p.call("POST", "/v1/transactions", "", map[string]any{
-		"type": kind, "user": "alice", "message": "Pay 12.50 EUR to Bob",
+		"type": kind, "user": user, "message": "Pay 12.50 EUR to Bob",
 		"details": []map[string]string{{"label": "Account", "value": "NL00BANK0123456789"}},
 	})
 	if t.http != http.StatusCreated || t.ID == "" {

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -85,6 +86,16 @@ type device struct {
 	config string
 	// system runs the service as the system's, for every local user.
 	system bool
+	// plain runs a service built without the race detector, where strace
+	// watches and time is short.
+	plain bool
+}
+
+func (d *device) program() string {
+	if d.plain {
+		return filepath.Join(bin, "plain", "countersignd")
+	}
+	return filepath.Join(bin, "countersignd")
 }
 
 func startDevice(tb testing.TB) *device {
@@ -121,7 +132,7 @@ func (d *device) args() []string {
 
 func (d *device) start() {
 	d.tb.Helper()
-	d.proc = start(d.tb, d.log, "countersignd", d.args()...)
+	d.proc = startCommand(d.tb, d.log, exec.Command(d.program(), d.args()...))
 	d.proc.expect("ready")
 }
 

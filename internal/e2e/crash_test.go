@@ -1,0 +1,262 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+
+	"countersign/internal/testenv"
+)
+
+// The service is killed after each step that leaves a trace outside of it:
+// every fsync, rename and removal, and every write to a socket, which is the
+// server's, the TPM's or a caller's. strace lists the steps, and holds the
+// thread for a moment after each, so that the kill comes before the next.
+const (
+	calls = "fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,write,writev,sendto,sendmsg"
+	hold  = "20000" // microseconds
+)
+
+// step matches the lines of strace that count: a file step, or a write to a
+// socket. The line is printed when the call has returned.
+var step = regexp.MustCompile(`^\d+ +(fsync|fdatasync|rename|renameat|renameat2|unlink|unlinkat)\(|^\d+ +(write|writev|sendto|sendmsg)\(\d+<(socket|TCP|UNIX)`)
+
+// tracer kills a service at a step.
+type tracer struct {
+	mu    sync.Mutex
+	armed bool
+	left  int // steps until the kill; 0 or less is never
+	seen  []string
+	fired bool
+}
+
+// arm counts from here and kills at the nth step.
+func (tr *tracer) arm(n int) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.armed, tr.left = true, n
+}
+
+// killed reports whether the kill has come, and the step it came after.
+func (tr *tracer) killed() (string, bool) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	if !tr.fired {
+		return "", false
+	}
+	return tr.seen[len(tr.seen)-1], true
+}
+
+// read follows strace's output.
+func (tr *tracer) read(out *os.File, kill func()) {
+	for sc := bufio.NewScanner(out); sc.Scan(); {
+		if !step.MatchString(sc.Text()) {
+			continue
+		}
+		tr.mu.Lock()
+		if tr.armed && !tr.fired {
+			tr.seen = append(tr.seen, sc.Text())
+			if tr.left--; tr.left == 0 {
+				tr.fired = true
+				kill()
+			}
+		}
+		tr.mu.Unlock()
+	}
+}
+
+// startTraced starts the device's service under a tracer.
+func (d *device) startTraced() *tracer {
+	d.tb.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	args := append([]string{"-D", "-f", "-qq", "-yy", "-s", "0", "-e", "trace=" + calls, "-e", "inject=" + calls + ":delay_exit=" + hold, "-o", "/proc/self/fd/3", d.program()}, d.args()...)
+	cmd := exec.Command("strace", args...)
+	cmd.ExtraFiles = []*os.File{w}
+	d.proc = startCommand(d.tb, d.log, cmd)
+	_ = w.Close()
+	tr := new(tracer)
+	// With -D the process we started is the service, and strace its tracer.
+	go tr.read(r, func() { _ = cmd.Process.Kill() })
+	d.proc.expect("ready")
+	return tr
+}
+
+// TestEnrollmentSurvivesAKillAtEachStep: afterwards the enrollment is absent
+// or usable, on both sides.
+func TestEnrollmentSurvivesAKillAtEachStep(t *testing.T) {
+	testenv.Need(t, "strace")
+	s := startServer(t)
+	p := newPortal(t, s)
+	n := 0
+	for killed := true; killed; {
+		n++
+		user := fmt.Sprintf("user%d", n)
+		s.command("", "user", "add", user).ok(t)
+		d := newDevice(t)
+		d.plain = true
+		killed = d.enrollAndDie(s, user, n)
+		d.afterEnrollment(s, p, user)
+		d.proc.kill()
+		d.tpm.Kill()
+	}
+	t.Logf("killed at each of %d steps", n-1)
+	if n < 20 {
+		t.Errorf("only %d steps were seen: the tracer misses some", n-1)
+	}
+}
+
+// enrollAndDie enrolls and kills the service at the nth step. It reports
+// whether there were so many steps.
+func (d *device) enrollAndDie(s *server, user string, n int) bool {
+	d.tb.Helper()
+	link := s.linkFor(user)
+	tr := d.startTraced()
+	tr.arm(n)
+	a := d.cli(pin+"\n", "enroll", link, "--pin-stdin")
+	after, killed := tr.killed()
+	d.proc.kill()
+	d.start()
+	testenv.Eventually(d.tb, "the unfinished enrollment to end: "+after, func() bool {
+		left, _ := filepath.Glob(filepath.Join(d.state(), "enrolling", "*"))
+		return len(left) == 0
+	})
+	if a.status == 0 && d.count("profiles") != 1 {
+		d.tb.Fatalf("killed after %s: enroll said done, and the profile is gone", after)
+	}
+	return killed
+}
+
+// count counts a list in a command's JSON.
+func (d *device) count(list string) int {
+	d.tb.Helper()
+	l, _ := d.cli("", list).ok(d.tb).json[list].([]any)
+	return len(l)
+}
+
+// afterEnrollment demands that device and server agree, and that the outcome
+// can be used: the profile that is there, or a new enrollment.
+func (d *device) afterEnrollment(s *server, p *portal, user string) {
+	d.tb.Helper()
+	local := d.count("profiles")
+	if active := s.activeDevices(user); active != local {
+		d.tb.Fatalf("%s: the device has %d profiles, the server %d active devices", user, local, active)
+	}
+	if local == 0 {
+		d.cli(pin+"\n", "enroll", s.linkFor(user), "--pin-stdin").ok(d.tb)
+	}
+	tx := p.beginFor(user, "login")
+	d.waitFor(tx.ID)
+	d.approve(tx).ok(d.tb)
+}
+
+func (s *server) linkFor(user string) string {
+	s.tb.Helper()
+	return s.command("", "enrollment", "create", "--user", user, "--json").ok(s.tb).text("uri")
+}
+
+func (s *server) activeDevices(user string) (n int) {
+	s.tb.Helper()
+	list, _ := s.command("", "device", "list", "--json").ok(s.tb).json["devices"].([]any)
+	for _, e := range list {
+		m := e.(map[string]any)
+		if m["user"] == user && m["state"] == "active" {
+			n++
+		}
+	}
+	return n
+}
+
+// TestDecisionSurvivesAKillAtEachStep: afterwards the request is pending, as
+// if nobody had answered, or the decision reaches the server, once.
+func TestDecisionSurvivesAKillAtEachStep(t *testing.T) {
+	testenv.Need(t, "strace")
+	s := startServer(t)
+	p := newPortal(t, s)
+	d := newDevice(t)
+	d.plain = true
+	d.start()
+	d.enroll(s.link())
+	n, undecided, decided := 0, 0, 0
+	for killed := true; killed; {
+		n++
+		d.proc.kill()
+		tr := d.startTraced()
+		tx := p.begin("login")
+		d.waitFor(tx.ID)
+		tr.arm(n)
+		a := d.approve(tx)
+		var after string
+		after, killed = tr.killed()
+		d.proc.kill()
+		d.start()
+		if a.status == 0 && p.now(tx.ID).Status != "approved" {
+			t.Fatalf("killed after %s: approve said done, the server says %s", after, p.now(tx.ID).raw)
+		}
+		if d.settled(p, tx) {
+			decided++
+		} else {
+			undecided++
+			d.approve(tx).ok(t)
+		}
+		got := p.get(tx.ID)
+		if got.Status != "approved" {
+			t.Fatalf("killed after %s: the server says %s", after, got.raw)
+		}
+		testenv.Eventually(t, "the receipt: "+after, func() bool { return d.requests("--all")[tx.ID] == "approved" })
+		if m := d.outboxEntries(tx); m != 1 {
+			t.Errorf("killed after %s: %d decisions in the outbox, want one", after, m)
+		}
+	}
+	t.Logf("killed at each of %d steps: %d times nothing was decided, %d times it was", n-1, undecided, decided)
+	if undecided == 0 || decided < 2 || n < 10 {
+		t.Error("the kills all came at the same stage: the tracer misses steps")
+	}
+}
+
+// settled waits until the restarted service knows whether tx was decided.
+func (d *device) settled(p *portal, tx transaction) bool {
+	d.tb.Helper()
+	decided := false
+	testenv.Eventually(d.tb, "the request to be pending or decided", func() bool {
+		switch d.requests("--all")[tx.ID] {
+		case "pending":
+			return true
+		case "approved":
+			decided = true
+			return true
+		case "":
+			// Delivered, and forgotten by none: history comes from the outbox.
+			decided = p.now(tx.ID).Status == "approved"
+			return decided
+		}
+		return false
+	})
+	return decided
+}
+
+func (d *device) outboxEntries(tx transaction) (n int) {
+	d.tb.Helper()
+	files, err := filepath.Glob(filepath.Join(d.profile().dir, "outbox", "*.json"))
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			d.tb.Fatal(err)
+		}
+		if strings.Contains(string(data), tx.ID) {
+			n++
+		}
+	}
+	return n
+}
