@@ -14,11 +14,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/url"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"countersign/protocol"
 	"countersign/tokenserver/admin"
@@ -194,55 +191,4 @@ func (s *Server) Close() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// Run serves until ctx ends, then ends every wait and lets what runs finish.
-func (s *Server) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	rp := s.http(s.rpTLS, s.relyingPartyRoutes())
-	device := s.http(s.deviceTLS, s.deviceRoutes())
-	g.Go(func() error { return serve(rp, s.rpListener) })
-	g.Go(func() error { return serve(device, s.deviceListener) })
-	g.Go(func() error { return s.sweep(ctx) })
-	g.Go(func() error { return s.watch(ctx) })
-	g.Go(func() error {
-		<-ctx.Done()
-		return s.shutdown(rp, device)
-	})
-	return g.Wait()
-}
-
-func serve(srv *http.Server, l net.Listener) error {
-	if err := srv.ServeTLS(l, "", ""); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("tokenserver: serve: %w", err)
-	}
-	return nil
-}
-
-// grace is how long answers may take once the server is to stop.
-const grace = 10 * time.Second
-
-func (s *Server) shutdown(servers ...*http.Server) error {
-	close(s.stopping)
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	for _, srv := range servers {
-		if err := srv.Shutdown(ctx); err != nil {
-			s.log.Warn("connections were cut", "err", err)
-			_ = srv.Close()
-		}
-	}
-	return nil
-}
-
-func (s *Server) http(conf *tls.Config, h http.Handler) *http.Server {
-	return &http.Server{
-		Handler: h, TLSConfig: conf,
-		// There is no limit on a whole request or answer, since polls wait;
-		// bodies are read with a limit of their own.
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-	}
 }

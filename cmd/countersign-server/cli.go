@@ -12,6 +12,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"countersign/internal/version"
 )
 
 // cli is one run of the command.
@@ -27,6 +29,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	root := &cobra.Command{
 		Use:           "countersign-server",
 		Short:         "The Token Server of Countersign",
+		Version:       version.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"crypto/subtle"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"countersign/protocol"
+	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
+)
+
+// settle decides what an attempt leads to, alone with the database.
+func (e *Engine) settle(tx store.Tx, try *attempt) (*Answer, error) {
+	if a, err := answered(tx, try.device.ID, try.decision.ID, try.compact); a != nil || err != nil {
+		return a, err
+	}
+	if _, err := Admit(tx, try.device.DeviceKey, true); err != nil {
+		return nil, err
+	}
+	t, err := tx.Transaction(try.decision.ID)
+	if err != nil {
+		return nil, err
+	}
+	if t = e.seen(t); t.State.Final() {
+		return nil, alreadyDecided(t.State)
+	}
+	if try.decision.Decision == protocol.Approve && !sameNumber(try.decision.Number, t.Number) {
+		return e.reject(tx, try, t)
+	}
+	return e.accept(tx, try, t)
+}
+
+// sameNumber takes the same time for every number of the right length.
+func sameNumber(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// accept ends the transaction as the person decided.
+func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction) (*Answer, error) {
+	now := e.instant(t)
+	o := store.Outcome{State: protocol.StateApproved, At: now, Device: try.device.ID, Decision: try.hash}
+	if try.decision.Decision == protocol.Deny {
+		o.State, o.Reason = protocol.StateDenied, try.decision.Reason
+	}
+	receipt, err := protocol.SignReceipt(e.signer(), &protocol.Receipt{
+		Issuer: try.decision.Audience, Audience: try.device.ID, ID: t.ID, IssuedAt: now.Unix(),
+		Decision: try.hash, State: o.State, Attestation: try.device.Verdict,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("engine: receipt: %s", err.Error())
+	}
+	body, err := json.Marshal(protocol.Accepted{Receipt: receipt})
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	if err := e.finish(tx, t, o); err != nil {
+		return nil, err
+	}
+	a := &Answer{Status: http.StatusOK, Body: body}
+	return a, e.keep(tx, try, a, receipt, now)
+}
+
+// reject uses up a try, and ends the transaction with the last.
+func (e *Engine) reject(tx store.Tx, try *attempt, t store.Transaction) (*Answer, error) {
+	now := e.instant(t)
+	tries, err := tx.UseTry(t.ID, MaxTries)
+	if err != nil {
+		return nil, fmt.Errorf("engine: use a try: %w", err)
+	}
+	left, state := MaxTries-tries, protocol.StatePending
+	if left == 0 {
+		state = protocol.StateFailed
+		if err := e.finish(tx, t, store.Outcome{State: state, Reason: protocol.ProblemWrongNumber, At: now}); err != nil {
+			return nil, err
+		}
+	}
+	rejection, err := protocol.SignRejection(e.signer(), &protocol.Rejection{
+		Issuer: try.decision.Audience, Audience: try.device.ID, ID: t.ID, IssuedAt: now.Unix(),
+		Decision: try.hash, Code: protocol.ProblemWrongNumber, TriesLeft: left, State: state,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("engine: rejection: %s", err.Error())
+	}
+	p := problem.New(protocol.ProblemWrongNumber, "the number is not the one that the relying party shows; tries left: %d", left)
+	p.State, p.TriesLeft, p.Rejection = state, &left, rejection
+	body, err := json.Marshal(p)
+	if err != nil {
+		return nil, fmt.Errorf("engine: %w", err)
+	}
+	ev := store.Event{At: now, Kind: "decision.wrong_number", User: t.User, Device: try.device.ID, Client: t.ClientID, Transaction: t.ID}
+	if err := tx.AddEvent(ev); err != nil {
+		return nil, err
+	}
+	a := &Answer{Status: p.Status, Body: body, Code: p.Code}
+	return a, e.keep(tx, try, a, "", now)
+}
+
+// instant is now, but never before the transaction: evidence must not look as
+// if it were, should the clock have been set back.
+func (e *Engine) instant(t store.Transaction) time.Time {
+	if now := e.now(); now.After(t.CreatedAt) {
+		return now
+	}
+	return t.CreatedAt
+}
+
+// keep stores a decision with its answer.
+func (e *Engine) keep(tx store.Tx, try *attempt, a *Answer, receipt string, now time.Time) error {
+	return tx.AddDecision(store.Decision{
+		Hash: try.hash, Device: try.device.ID, Transaction: try.decision.ID, Key: try.key, Compact: try.compact,
+		Prev: try.decision.Prev, Status: a.Status, Answer: a.Body, Receipt: receipt, At: now,
+	})
+}
