@@ -94,6 +94,7 @@ func (d *device) startTraced() *tracer {
 // or usable, on both sides.
 func TestEnrollmentSurvivesAKillAtEachStep(t *testing.T) {
 	testenv.Need(t, "strace")
+	t.Parallel()
 	s := startServer(t)
 	p := newPortal(t, s)
 	n := 0
@@ -179,6 +180,7 @@ func (s *server) activeDevices(user string) (n int) {
 // if nobody had answered, or the decision reaches the server, once.
 func TestDecisionSurvivesAKillAtEachStep(t *testing.T) {
 	testenv.Need(t, "strace")
+	t.Parallel()
 	s := startServer(t)
 	p := newPortal(t, s)
 	d := newDevice(t)

@@ -54,7 +54,10 @@ func startCommand(tb testing.TB, log *logBuffer, cmd *exec.Cmd) *process {
 	tb.Helper()
 	p := &process{tb: tb, name: filepath.Base(cmd.Path), cmd: cmd, log: log, lines: make(chan string, 16), ended: make(chan struct{})}
 	p.cmd.Stderr = log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if p.cmd.SysProcAttr == nil {
+		p.cmd.SysProcAttr = new(syscall.SysProcAttr)
+	}
+	p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		tb.Fatal(err)

@@ -9,6 +9,7 @@ import (
 // world is one server, one enrolled device and one portal.
 func world(t *testing.T) (*server, *device, *portal) {
 	t.Helper()
+	t.Parallel()
 	s := startServer(t)
 	d := startDevice(t)
 	d.enroll(s.link())

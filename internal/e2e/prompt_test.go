@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+
+	"countersign/internal/testenv"
+)
+
+// onDesktop starts the prompt helper in a desktop session of its own.
+func onDesktop(t *testing.T, d *device) *testenv.Desktop {
+	t.Helper()
+	desk := testenv.StartDesktop(t)
+	cmd := exec.Command(filepath.Join(bin, "countersign"), "session", "--prompt", "desktop", "--pinentry", "pinentry-gtk-2", "--socket", d.socket())
+	cmd.Env = desk.Env()
+	log := new(logBuffer)
+	startCommand(t, log, cmd)
+	testenv.Eventually(t, "the session helper to be ready", func() bool { return strings.Contains(log.String(), "ready") })
+	return desk
+}
+
+// open takes the offer of the notification and waits for the first page.
+func open(desk *testenv.Desktop) {
+	desk.WaitNotification()
+	desk.DunstAction()
+	desk.Answerable("Countersign request")
+}
+
+// TestApproveOnTheDesktop is the whole job as a person does it: notification,
+// click, the record, the number, the PIN.
+func TestApproveOnTheDesktop(t *testing.T) {
+	_, d, p := world(t)
+	desk := onDesktop(t, d)
+	tx := p.begin("login")
+	open(desk)
+	desk.XdoKey("shift+Tab", "Return") // Continue does not have the focus
+	desk.Answerable("Countersign number")
+	desk.XdoType(tx.Number)
+	desk.XdoKey("Return")
+	desk.Answerable("Countersign PIN")
+	desk.XdoType(pin)
+	desk.XdoKey("Return")
+	got := p.get(tx.ID)
+	if got.Status != "approved" {
+		t.Fatalf("the server says %s", got.raw)
+	}
+	p.verified(got)
+	testenv.Eventually(t, "the result to be told", func() bool { return strings.Contains(desk.NotificationLog(), "Sent to") })
+	if log := desk.NotificationLog(); strings.Contains(log, tx.Number) || strings.Contains(log, "12.50") {
+		t.Error("a notification told what is for the prompt alone")
+	}
+}
+
+// TestDesktopSilenceIsNoConsent: Return on the first focus, Escape and a
+// closed notification leave the request pending.
+func TestDesktopSilenceIsNoConsent(t *testing.T) {
+	_, d, p := world(t)
+	desk := onDesktop(t, d)
+	tx := p.begin("login")
+	for _, key := range []string{"Return", "Escape"} {
+		open(desk)
+		desk.XdoKey(key)
+		desk.WaitNoWindow("Countersign request")
+	}
+	desk.WaitNotification()
+	desk.DunstClose()
+	if !d.lists(tx.ID) || p.now(tx.ID).Status != "pending" {
+		t.Errorf("without an answer the server says %s", p.now(tx.ID).raw)
+	}
+	if n := d.approvalSigns(); n != 1 {
+		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
+	}
+}
+
+// TestNotMeOnTheDesktop denies, and says that it was somebody else.
+func TestNotMeOnTheDesktop(t *testing.T) {
+	_, d, p := world(t)
+	desk := onDesktop(t, d)
+	tx := p.begin("login")
+	open(desk)
+	desk.XdoKey("Tab", "Return")
+	desk.Answerable("Countersign denial")
+	desk.XdoKey("Tab", "Return")
+	if got := p.get(tx.ID); got.Status != "denied" || got.Reason != "not_me" {
+		t.Fatalf("the server says %s", got.raw)
+	}
+}
+
+// terminal is the far end of a pty on which the helper asks.
+type terminal struct {
+	t    *testing.T
+	ptmx *os.File
+	mu   sync.Mutex
+	out  bytes.Buffer
+	seen int
+}
+
+func onTerminal(t *testing.T, d *device) *terminal {
+	t.Helper()
+	ptmx, pts, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ptmx.Close() })
+	term := &terminal{t: t, ptmx: ptmx}
+	go func() { _, _ = io.Copy(term, ptmx) }()
+	cmd := exec.Command(filepath.Join(bin, "countersign"), "session", "--prompt", "terminal", "--socket", d.socket())
+	cmd.Stdin = pts
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	log := new(logBuffer)
+	startCommand(t, log, cmd)
+	_ = pts.Close()
+	testenv.Eventually(t, "the session helper to be ready", func() bool { return strings.Contains(log.String(), "ready") })
+	return term
+}
+
+// Write collects what the terminal shows.
+func (term *terminal) Write(b []byte) (int, error) {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return term.out.Write(b)
+}
+
+// answer waits until the terminal asks, and types a line.
+func (term *terminal) answer(question, line string) {
+	term.t.Helper()
+	testenv.Eventually(term.t, "the terminal to ask "+question, func() bool {
+		term.mu.Lock()
+		defer term.mu.Unlock()
+		i := strings.Index(term.out.String()[term.seen:], question)
+		if i >= 0 {
+			term.seen += i + len(question)
+		}
+		return i >= 0
+	})
+	if _, err := io.WriteString(term.ptmx, line+"\n"); err != nil {
+		term.t.Fatal(err)
+	}
+}
+
+func (term *terminal) shown() string {
+	term.mu.Lock()
+	defer term.mu.Unlock()
+	return term.out.String()
+}
+
+// TestApproveOnATerminal is the same job where there is no display.
+func TestApproveOnATerminal(t *testing.T) {
+	_, d, p := world(t)
+	term := onTerminal(t, d)
+	tx := p.begin("login")
+	term.answer("[a/d/n] ", "a")
+	term.answer("Number shown by", tx.Number)
+	term.answer("PIN: ", pin)
+	got := p.get(tx.ID)
+	if got.Status != "approved" {
+		t.Fatalf("the server says %s", got.raw)
+	}
+	p.verified(got)
+	if out := term.shown(); !strings.Contains(out, "Pay 12.50 EUR to Bob") || strings.Contains(out, pin) {
+		t.Errorf("the terminal showed %q", out)
+	}
+}
+
+// TestTerminalSilenceIsNoConsent: Return alone is no answer; then not me is.
+func TestTerminalSilenceIsNoConsent(t *testing.T) {
+	_, d, p := world(t)
+	term := onTerminal(t, d)
+	tx := p.begin("login")
+	term.answer("[a/d/n] ", "")
+	term.answer("Press Return to see it", "")
+	if p.now(tx.ID).Status != "pending" {
+		t.Errorf("without an answer the server says %s", p.now(tx.ID).raw)
+	}
+	term.answer("[a/d/n] ", "n")
+	if got := p.get(tx.ID); got.Status != "denied" || got.Reason != "not_me" {
+		t.Fatalf("the server says %s", got.raw)
+	}
+}
