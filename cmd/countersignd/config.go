@@ -35,9 +35,14 @@ type flags struct {
 	user                     bool
 }
 
+// defaults are the system service's.
+func defaults() config {
+	return config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM}
+}
+
 // config merges, in rising order, the defaults, the file and the flags.
 func (f flags) config() (config, error) {
-	cfg := config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM}
+	cfg := defaults()
 	if f.user {
 		if err := cfg.forUser(); err != nil {
 			return config{}, err

@@ -23,7 +23,7 @@ func (d *device) approve(tx transaction) answer {
 
 // wrong is a number that is not n.
 func wrong(n string) string {
-	last := byte('0' + (n[len(n)-1]-'0'+1)%10)
+	last := '0' + (n[len(n)-1]-'0'+1)%10
 	return n[:len(n)-1] + string(last)
 }
 
