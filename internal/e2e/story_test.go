@@ -150,15 +150,18 @@ func TestMissingAnswersAreUsageErrors(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	s, d, p := world(t)
-	s.command("", "type", "set", "quick", "--method", "push", "--class", "C1", "--ttl", "3s").ok(t)
+	s.command("", "type", "set", "quick", "--method", "push_with_pin", "--class", "C2", "--ttl", "3s").ok(t)
 	tx := p.begin("quick")
 	testenv.Eventually(t, "the request to arrive", func() bool { return d.requests("--all")[tx.ID] != "" })
 	if got := p.get(tx.ID); got.Status != "expired" {
 		t.Errorf("the server says %s", got.raw)
 	}
 	d.waitGone(tx.ID)
-	if a := d.cli("", "approve", tx.ID, "--number", tx.Number).want(t, 1); a.text("status") != "expired" {
+	if a := d.approve(tx).want(t, 1); a.text("status") != "expired" {
 		t.Errorf("the device says %s", a.stdout)
+	}
+	if n := d.approvalSigns(); n != 1 {
+		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
 	}
 }
 
@@ -173,6 +176,9 @@ func TestCancel(t *testing.T) {
 	}
 	if got := p.get(tx.ID); got.Status != "cancelled" {
 		t.Errorf("the server says %s", got.raw)
+	}
+	if n := d.approvalSigns(); n != 1 {
+		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
 	}
 }
 
