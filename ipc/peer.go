@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"syscall"
+	"os"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,8 +17,10 @@ type Peer struct {
 	UID, GID uint32
 	PID      int32
 	// pidfd names the very process, so that a reused PID is not mistaken for
-	// it; -1 where the kernel is older than 6.5.
-	pidfd int
+	// it; nil where the kernel is older than 6.5. It is closed with the
+	// connection. It is a File and not a number, so that who still holds the
+	// Peer then, or closes twice, meets an error and no other descriptor.
+	pidfd *os.File
 }
 
 // ErrGone is returned by Check when the peer's process has ended.
@@ -26,17 +29,26 @@ var ErrGone = errors.New("the caller has ended")
 // Check reports ErrGone when the process that connected is no more. Callers
 // check again after they waited for something slow.
 func (p Peer) Check() error {
-	var err error
-	if p.pidfd >= 0 {
-		err = unix.PidfdSendSignal(p.pidfd, 0, nil, 0)
-	} else {
-		err = unix.Kill(int(p.PID), 0)
-	}
+	err := p.signal()
 	// EPERM: it lives, and belongs to somebody else.
 	if err != nil && !errors.Is(err, unix.EPERM) {
 		return ErrGone
 	}
 	return nil
+}
+
+// signal sends the signal that only asks whether there is a process.
+func (p Peer) signal() error {
+	if p.pidfd == nil {
+		return unix.Kill(int(p.PID), 0)
+	}
+	raw, err := p.pidfd.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), 0, nil, 0) })
+	return errors.Join(err, sent)
 }
 
 // peerOf asks the kernel who connected c.
@@ -45,7 +57,7 @@ func peerOf(c *net.UnixConn) (Peer, error) {
 	if err != nil {
 		return Peer{}, fmt.Errorf("peer credentials: %w", err)
 	}
-	peer := Peer{pidfd: -1}
+	var peer Peer
 	var credErr error
 	err = raw.Control(func(fd uintptr) {
 		var cred *unix.Ucred
@@ -55,7 +67,7 @@ func peerOf(c *net.UnixConn) (Peer, error) {
 		}
 		peer.UID, peer.GID, peer.PID = cred.Uid, cred.Gid, cred.Pid
 		if pidfd, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
-			peer.pidfd = pidfd
+			peer.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
 		}
 	})
 	if err = errors.Join(err, credErr); err != nil {
@@ -68,21 +80,40 @@ func peerOf(c *net.UnixConn) (Peer, error) {
 type peerConn struct {
 	net.Conn
 	peer Peer
+	once sync.Once
+	left func(uid uint32)
 }
 
+// Close may come more than once: the HTTP server closes idle connections as it
+// ends, and each again as its loop notices.
 func (c *peerConn) Close() error {
 	err := c.Conn.Close()
-	if c.peer.pidfd >= 0 {
-		_ = syscall.Close(c.peer.pidfd)
-	}
+	c.once.Do(func() {
+		if c.peer.pidfd != nil {
+			_ = c.peer.pidfd.Close()
+		}
+		c.left(c.peer.UID)
+	})
 	return err
 }
 
-// peerListener asks the kernel about each caller at accept, and turns away
-// those it cannot name.
-type peerListener struct{ net.Listener }
+// maxConns is how many connections one uid may hold open, so that no local
+// user can use up the service's descriptors and shut the others out.
+const maxConns = 64
 
-func (l peerListener) Accept() (net.Conn, error) {
+// peerListener asks the kernel about each caller at accept, and turns away
+// those it cannot name and those who hold too many connections already.
+type peerListener struct {
+	net.Listener
+	mu   sync.Mutex // guards open
+	open map[uint32]int
+}
+
+func newPeerListener(l net.Listener) *peerListener {
+	return &peerListener{Listener: l, open: map[uint32]int{}}
+}
+
+func (l *peerListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
@@ -98,7 +129,29 @@ func (l peerListener) Accept() (net.Conn, error) {
 			_ = conn.Close()
 			continue
 		}
-		return &peerConn{Conn: uc, peer: peer}, nil
+		admitted := l.enter(peer.UID)
+		pc := &peerConn{Conn: uc, peer: peer, left: l.leave}
+		if !admitted {
+			_ = pc.Close()
+			continue
+		}
+		return pc, nil
+	}
+}
+
+// enter counts a connection in, and reports whether there is room for it.
+func (l *peerListener) enter(uid uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[uid]++
+	return l.open[uid] <= maxConns
+}
+
+func (l *peerListener) leave(uid uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open[uid]--; l.open[uid] == 0 {
+		delete(l.open, uid)
 	}
 }
 

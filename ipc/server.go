@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const maxBody = 64 << 10
@@ -92,14 +95,17 @@ func (rt Route) serve(log *slog.Logger, w http.ResponseWriter, r *http.Request) 
 func Decode(r *http.Request, v any) error {
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return Errorf(CodeTooLarge, "", "the body is over %d bytes", maxBody)
+	err := dec.Decode(v)
+	if err == nil {
+		if _, err = dec.Token(); errors.Is(err, io.EOF) {
+			return nil // one document and nothing behind it
 		}
-		// The decoder's text may quote the body, which may hold a PIN.
-		return Errorf(CodeBadRequest, "", "the body is not the JSON this call takes")
 	}
-	return nil
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return Errorf(CodeTooLarge, "", "the body is over %d bytes", maxBody)
+	}
+	// The decoder's text may quote the body, which may hold a PIN.
+	return Errorf(CodeBadRequest, "", "the body is not the JSON this call takes")
 }
 
 // Listen makes the socket at path, with its directory. A socket that is left
@@ -108,11 +114,7 @@ func Listen(path string, mode os.FileMode) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("ipc: %w", err)
 	}
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("ipc: another service answers at %s", path)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := clearStale(path); err != nil {
 		return nil, fmt.Errorf("ipc: %w", err)
 	}
 	l, err := net.Listen("unix", path)
@@ -126,6 +128,30 @@ func Listen(path string, mode os.FileMode) (net.Listener, error) {
 	return l, nil
 }
 
+// clearStale removes a socket that nobody listens on any more. Whatever else
+// stands at path stays: a mistyped path must not cost a file, nor a service
+// that is too busy to accept its socket.
+func clearStale(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s is not a socket", path)
+	}
+	c, err := net.DialTimeout("unix", path, time.Second)
+	switch {
+	case err == nil:
+		_ = c.Close()
+		return fmt.Errorf("another service answers at %s", path)
+	case !errors.Is(err, unix.ECONNREFUSED):
+		return fmt.Errorf("another service may answer at %s: %w", path, err)
+	}
+	return os.Remove(path)
+}
+
 // Serve answers on l until ctx ends, then lets calls under way finish for a
 // moment. Streams end with ctx.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
@@ -135,15 +161,22 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		ConnContext:       withPeer,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
+	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
 		grace, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer cancel()
 		if srv.Shutdown(grace) != nil {
 			_ = srv.Close()
 		}
 	})
-	defer stop()
-	if err := srv.Serve(peerListener{l}); !errors.Is(err, http.ErrServerClosed) {
+	err := srv.Serve(newPeerListener(l))
+	if stop() {
+		_ = srv.Close()
+	} else {
+		<-over
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("ipc: %w", err)
 	}
 	return nil
