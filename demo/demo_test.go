@@ -19,10 +19,7 @@ import (
 // directory with evidence.json and ca.pem.
 func runDemo(t *testing.T) string {
 	t.Helper()
-	testenv.Need(t, "swtpm", "openssl", "curl", "jq")
-	bin, keep, tmp := t.TempDir(), t.TempDir(), shortDir(t)
-	command(t, nil, "go", "build", "-o", bin+"/", "../cmd/...")
-	command(t, nil, "go", "build", "-o", bin+"/demo/", "../examples/relying-party")
+	bin, keep, tmp := build(t), t.TempDir(), shortDir(t)
 	out := command(t, []string{"AUTO=1", "BIN=" + bin, "KEEP=" + keep, "TMPDIR=" + tmp}, "./demo")
 	if !bytes.HasSuffix(out, []byte(": approved\nVerified\n")) {
 		t.Errorf("the demo ends with %q", out[max(0, len(out)-200):])
@@ -32,6 +29,42 @@ func runDemo(t *testing.T) string {
 		t.Errorf("the demo left %v behind (%v)", left, err)
 	}
 	return keep
+}
+
+// build returns a directory with the binaries.
+func build(t *testing.T) string {
+	t.Helper()
+	testenv.Need(t, "swtpm", "openssl", "curl", "jq")
+	bin := t.TempDir()
+	command(t, nil, "go", "build", "-o", bin+"/", "../cmd/...")
+	command(t, nil, "go", "build", "-o", bin+"/demo/", "../examples/relying-party")
+	return bin
+}
+
+// TestDemoFailsOnAFlippedByte puts a liar between the portal and the server: a
+// curl that changes one byte of what it fetched.
+func TestDemoFailsOnAFlippedByte(t *testing.T) {
+	bin := build(t)
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, part := range map[string]string{"decision": ".evidence.decision", "certificate": ".evidence.certificates[0]"} {
+		t.Run(name, func(t *testing.T) {
+			liar := t.TempDir()
+			script := "#!/bin/bash\nset -o pipefail\n" + curl + ` "$@" | jq -c 'if .evidence then ` + part +
+				` |= .[:300] + (if .[300:301] == "A" then "B" else "A" end) + .[301:] else . end'` + "\n"
+			if err := os.WriteFile(filepath.Join(liar, "curl"), []byte(script), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), "./demo")
+			cmd.Env = append(os.Environ(), "AUTO=1", "BIN="+bin, "TMPDIR="+shortDir(t), "PATH="+liar+":"+os.Getenv("PATH"))
+			out, err := cmd.CombinedOutput()
+			if err == nil || bytes.HasSuffix(out, []byte("\nVerified\n")) || !bytes.Contains(out, []byte("OpenSSL does not verify")) {
+				t.Errorf("with one byte changed in the %s: %v\n%s", name, err, out)
+			}
+		})
+	}
 }
 
 // shortDir is a directory whose name leaves room for a socket's path.
