@@ -175,13 +175,19 @@ func result(e state.Entry) (ipc.Result, error) {
 func refusal(e state.Entry) *ipc.Error {
 	switch e.Code {
 	case protocol.ProblemWrongNumber:
-		err := ipc.Errorf(ipc.CodeWrongNumber, "look at the number again and type it", "the server refused the number, %d tries left", e.TriesLeft)
-		err.TriesLeft, err.Status = &e.TriesLeft, e.Status
-		return err
+		err := ipc.Errorf(ipc.CodeWrongNumber, "look at the number again and type it", "that is not the number")
+		err.TriesLeft = &e.TriesLeft
+		return over(err, e)
 	case protocol.ProblemAlreadyDecided:
 		return errNotPending(e.Status)
 	}
-	err := ipc.Errorf(ipc.CodeServerRefused, "see countersign doctor", "the server refused the decision (%s)", e.Code)
-	err.Status = e.Status
+	return over(ipc.Errorf(ipc.CodeServerRefused, "see countersign doctor", "the server refused the decision (%s)", e.Code), e)
+}
+
+// over adds the final status, where the refusal was the request's end.
+func over(err *ipc.Error, e state.Entry) *ipc.Error {
+	if protocol.State(e.Status).Final() {
+		err.Status = e.Status
+	}
 	return err
 }

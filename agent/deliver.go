@@ -91,13 +91,18 @@ func (p *profile) rejected(e state.Entry, compact string) (state.Entry, error) {
 }
 
 // tell makes the outcome known: to the list, and to the helpers on the
-// desktop.
+// desktop. A refusal that leaves the request pending is for the caller who
+// decided; the helpers are told that it waits again.
 func (p *profile) tell(e state.Entry) {
 	s := p.get()
 	p.agent.pending.resolve(s.ID, e.ID, e.Status)
 	p.agent.cfg.Log.Info("decision answered", "profile", s.ID, "request", e.ID, "decision", e.Verb, "state", e.State, "status", e.Status, "code", e.Code)
 	r, _ := result(e)
-	p.agent.publish(s.UID, p.agent.resultEvent(s.ID, e.ID, r))
+	event := p.agent.resultEvent(s.ID, e.ID, r)
+	if event.Request != nil && event.Request.Status == statusPending {
+		event.Kind, event.Result = ipc.EventPending, nil
+	}
+	p.agent.publish(s.UID, event)
 }
 
 func (a *Agent) publish(uid uint32, e ipc.Event) { a.events.publish(uid, e) }

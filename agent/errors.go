@@ -28,8 +28,10 @@ func chipError(err error) *ipc.Error {
 		return e
 	}
 	if e, ok := errors.AsType[*hsm.PINError](err); ok {
-		out := ipc.Errorf(ipc.CodeWrongPIN, "try again; the chip counts", "wrong PIN, %d tries left", e.TriesLeft)
-		out.TriesLeft = &e.TriesLeft
+		out := ipc.Errorf(ipc.CodeWrongPIN, "try again; the chip counts", "the PIN is wrong")
+		if e.TriesLeft >= 0 {
+			out.TriesLeft = &e.TriesLeft
+		}
 		return out
 	}
 	switch {

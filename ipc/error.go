@@ -15,7 +15,7 @@ type Error struct {
 	Message string `json:"message"`
 	// Cure says what to do about it.
 	Cure string `json:"cure"`
-	// TriesLeft is set for wrong_pin and wrong_number.
+	// TriesLeft is set for wrong_pin and wrong_number, where it is known.
 	TriesLeft *int `json:"tries_left,omitempty"`
 	// Status is the final status, for a request that is over.
 	Status string `json:"status,omitempty"`

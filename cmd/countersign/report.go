@@ -57,6 +57,9 @@ func (a *app) report(err error) int {
 		_ = json.NewEncoder(a.out).Encode(doc)
 	}
 	fmt.Fprintln(a.err, "countersign:", e.Message)
+	if e.TriesLeft != nil {
+		fmt.Fprintln(a.err, "  tries left:", *e.TriesLeft)
+	}
 	if e.Cure != "" {
 		fmt.Fprintln(a.err, "  what to do:", e.Cure)
 	}

@@ -186,3 +186,58 @@ func TestTerminalSilenceIsNoConsent(t *testing.T) {
 		t.Fatalf("the server says %s", got.raw)
 	}
 }
+
+// TestWrongNumberThenRightOnTheDesktop: a wrong number brings its page back,
+// with the prompt still open.
+func TestWrongNumberThenRightOnTheDesktop(t *testing.T) {
+	_, d, p := world(t)
+	desk := onDesktop(t, d)
+	tx := p.begin("confirm")
+	open(desk)
+	desk.XdoKey("shift+Tab", "Return")
+	desk.Answerable("Countersign number")
+	desk.XdoType(wrong(tx.Number))
+	desk.XdoKey("Return")
+	testenv.Eventually(t, "the wrong number to be logged", func() bool { return strings.Contains(d.log.String(), "wrong_number") })
+	desk.Answerable("Countersign number")
+	desk.XdoType(tx.Number)
+	desk.XdoKey("Return")
+	if got := p.get(tx.ID); got.Status != "approved" {
+		t.Fatalf("the server says %s", got.raw)
+	}
+}
+
+// TestWrongAnswersThenRightOnATerminal: a wrong number and a wrong PIN are each
+// asked again.
+func TestWrongAnswersThenRightOnATerminal(t *testing.T) {
+	_, d, p := world(t)
+	term := onTerminal(t, d)
+	tx := p.begin("login")
+	term.answer("[a/d/n] ", "a")
+	term.answer("Number shown by", wrong(tx.Number))
+	term.answer("PIN: ", pin)
+	term.answer("Number shown by", tx.Number)
+	term.answer("PIN: ", "000000")
+	term.answer("PIN: ", pin)
+	if got := p.get(tx.ID); got.Status != "approved" {
+		t.Fatalf("the server says %s\n%s", got.raw, term.shown())
+	}
+}
+
+// TestWrongNumberElsewhereKeepsThePrompt: a wrong number typed in a terminal
+// does not take the request off the desktop.
+func TestWrongNumberElsewhereKeepsThePrompt(t *testing.T) {
+	_, d, p := world(t)
+	desk := onDesktop(t, d)
+	tx := p.begin("confirm")
+	desk.WaitNotification()
+	d.cli("", "approve", tx.ID, "--number", wrong(tx.Number)).want(t, 1)
+	open(desk)
+	desk.XdoKey("shift+Tab", "Return")
+	desk.Answerable("Countersign number")
+	desk.XdoType(tx.Number)
+	desk.XdoKey("Return")
+	if got := p.get(tx.ID); got.Status != "approved" {
+		t.Fatalf("the server says %s", got.raw)
+	}
+}
