@@ -59,7 +59,21 @@ func moveDir(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
+	return syncMove(from, to)
+}
+
+// syncMove makes a move durable.
+func syncMove(from, to string) error {
 	return errors.Join(syncDir(filepath.Dir(from)), syncDir(filepath.Dir(to)))
+}
+
+// removeFile takes a file away for good: without the sync it might be back
+// after a power cut. One that is not there is no error.
+func removeFile(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return syncDir(filepath.Dir(name))
 }
 
 // removeDir takes a directory away in one step: first under a name that is

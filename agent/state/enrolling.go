@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -58,24 +59,39 @@ func (d *Dir) SaveEnrollment(e *Enrollment) error {
 	return nil
 }
 
-// CompleteEnrollment turns e into the profile p in one step.
+// CompleteEnrollment turns e into the profile p in one step. A caller that got
+// an error may call again, however far the first call came.
 func (d *Dir) CompleteEnrollment(e *Enrollment, p Profile) error {
 	from, to := filepath.Join(d.root, enrollingDir, e.Name), filepath.Join(d.root, profilesDir, p.ID)
-	err := os.MkdirAll(filepath.Join(from, outboxDir), 0o700)
-	if err == nil {
-		err = writeJSON(filepath.Join(from, profileFile), p)
-	}
+	err := prepareProfile(from, p)
 	if err == nil {
 		err = moveDir(from, to)
 	}
+	if errors.Is(err, os.ErrNotExist) && holdsKeys(to, e.Keys) {
+		err = syncMove(from, to) // moved by an earlier call
+	}
 	if err == nil {
 		// The token is spent; a leftover would only be clutter.
-		err = os.Remove(filepath.Join(to, enrollmentFile))
+		err = removeFile(filepath.Join(to, enrollmentFile))
 	}
 	if err != nil {
 		return fmt.Errorf("state: complete enrollment: %w", err)
 	}
 	return nil
+}
+
+// prepareProfile makes the directory of an enrollment into that of a profile.
+// It makes no directory for an enrollment that is not there.
+func prepareProfile(dir string, p Profile) error {
+	if err := os.Mkdir(filepath.Join(dir, outboxDir), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return writeJSON(filepath.Join(dir, profileFile), p)
+}
+
+func holdsKeys(dir string, want Keys) bool {
+	got, err := loadKeys(dir)
+	return err == nil && bytes.Equal(got.Device, want.Device) && bytes.Equal(got.Approval, want.Approval)
 }
 
 // AbandonEnrollment forgets e. The caller deletes its keys first.
@@ -86,23 +102,32 @@ func (d *Dir) AbandonEnrollment(e *Enrollment) error {
 	return nil
 }
 
-// Enrollments lists those under way.
+// Enrollments lists those under way. One that cannot be read is reported in
+// the error and does not hide the others.
 func (d *Dir) Enrollments() ([]*Enrollment, error) {
 	names, err := d.names(enrollingDir)
 	if err != nil {
 		return nil, err
 	}
 	var list []*Enrollment
+	var bad []error
 	for _, name := range names {
-		dir := filepath.Join(d.root, enrollingDir, name)
-		e := &Enrollment{Name: name}
-		if err := readJSON(filepath.Join(dir, enrollmentFile), e); err != nil {
-			return nil, fmt.Errorf("state: enrollment %s: %w", name, err)
-		}
-		if e.Keys, err = loadKeys(dir); err != nil {
-			return nil, fmt.Errorf("state: enrollment %s: %w", name, err)
+		e, err := loadEnrollment(filepath.Join(d.root, enrollingDir, name))
+		if err != nil {
+			bad = append(bad, fmt.Errorf("state: enrollment %s: %w", name, err))
+			continue
 		}
 		list = append(list, e)
 	}
-	return list, nil
+	return list, errors.Join(bad...)
+}
+
+func loadEnrollment(dir string) (*Enrollment, error) {
+	e := &Enrollment{Name: filepath.Base(dir)}
+	if err := readJSON(filepath.Join(dir, enrollmentFile), e); err != nil {
+		return nil, err
+	}
+	var err error
+	e.Keys, err = loadKeys(dir)
+	return e, err
 }

@@ -1,9 +1,7 @@
 package state
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 )
@@ -67,14 +65,16 @@ func (d *Dir) Entries(profile string) ([]Entry, error) {
 		if err := readJSON(filepath.Join(d.root, profilesDir, profile, outboxDir, name), &entries[i]); err != nil {
 			return nil, fmt.Errorf("state: decision %s: %w", name, err)
 		}
+		if entryFile(entries[i].Seq) != name {
+			return nil, fmt.Errorf("state: decision %s holds number %d", name, entries[i].Seq)
+		}
 	}
 	return entries, nil
 }
 
 // RemoveEntry forgets an old entry.
 func (d *Dir) RemoveEntry(profile string, seq uint64) error {
-	err := os.Remove(filepath.Join(d.root, profilesDir, profile, outboxDir, entryFile(seq)))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := removeFile(filepath.Join(d.root, profilesDir, profile, outboxDir, entryFile(seq))); err != nil {
 		return fmt.Errorf("state: remove decision: %w", err)
 	}
 	return nil

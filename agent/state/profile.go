@@ -92,6 +92,9 @@ func loadProfile(dir string) (p Profile, err error) {
 	if err := readJSON(filepath.Join(dir, profileFile), &p); err != nil {
 		return Profile{}, err
 	}
+	if p.ID != filepath.Base(dir) {
+		return Profile{}, fmt.Errorf("it is a copy of the profile %q", p.ID)
+	}
 	p.Keys, err = loadKeys(dir)
 	return p, err
 }

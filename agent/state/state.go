@@ -70,7 +70,7 @@ func (d *Dir) sweep() error {
 		if err != nil {
 			return fmt.Errorf("state: %w", err)
 		}
-		if !strings.HasPrefix(e.Name(), tmpPrefix) {
+		if path == d.root || !strings.HasPrefix(e.Name(), tmpPrefix) {
 			return nil
 		}
 		if err := os.RemoveAll(path); err != nil {

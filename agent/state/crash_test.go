@@ -1,0 +1,126 @@
+package state_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"countersign/internal/testenv"
+)
+
+// TestCrashAtEachFileOperation kills a process before each operation on files
+// that it does, in turn, and looks at what the next start finds.
+func TestCrashAtEachFileOperation(t *testing.T) {
+	testenv.Need(t, "strace")
+	t.Parallel()
+	// strace counts the calls of each kind apart.
+	for call, least := range map[string]int{"mkdirat": 6, "openat": 30, "write": 15, "fsync": 25, "renameat": 12, "unlinkat": 5} {
+		t.Run(call, func(t *testing.T) {
+			t.Parallel()
+			n := 1
+			for killed := true; killed; n++ {
+				root := filepath.Join(t.TempDir(), "state")
+				var said map[string]int
+				said, killed = liveUntil(t, root, call, n)
+				afterCrash(t, fmt.Sprintf("killed before %s %d, after %v", call, n, said), root, said)
+			}
+			t.Logf("killed before each of %d", n-2)
+			if n-2 < least {
+				t.Errorf("only %d were seen: the tracer misses some", n-2)
+			}
+		})
+	}
+}
+
+// liveUntil runs live in a process that is killed before the nth call of a
+// kind, and returns what it printed.
+func liveUntil(t *testing.T, root, call string, n int) (said map[string]int, killed bool) {
+	t.Helper()
+	cmd := exec.Command("strace", "-f", "-qq", "-o", os.DevNull, "-e", "trace="+call,
+		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), os.Args[0])
+	cmd.Env = append(os.Environ(), crashDir+"="+root)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	said = map[string]int{}
+	for _, line := range strings.Fields(out.String()) {
+		said[line]++
+	}
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return said, false
+	case failed && !exit.Exited(): // strace dies of the signal its child died of
+		return said, true
+	}
+	t.Fatalf("strace: %v: %s", err, errs.String())
+	return nil, false
+}
+
+// afterCrash demands that what was said to be done is done, and that nothing
+// is there by halves.
+func afterCrash(t *testing.T, when, root string, said map[string]int) {
+	t.Helper()
+	d := open(t, root)
+	defer d.Close()
+	enrollments, err := d.Enrollments()
+	if err != nil {
+		t.Errorf("%s: %v", when, err)
+	}
+	profiles, err := d.Profiles()
+	if err != nil {
+		t.Errorf("%s: %v", when, err)
+	}
+	first := 0
+	for _, e := range enrollments {
+		if string(e.Keys.Device) != e.Start.Token+" device" || string(e.Keys.Approval) != e.Start.Token+" approval" {
+			t.Errorf("%s: an enrollment without its keys: %+v", when, e)
+		}
+		if e.Start.Token == "first" {
+			first++
+			if said["saved"] > 0 && e.ID == "" {
+				t.Errorf("%s: the enrollment lost its id", when)
+			}
+		}
+		if said["abandoned"] > 0 || said["completed"] > 0 && e.Start.Token == "first" {
+			t.Errorf("%s: the enrollment %s is back", when, e.Start.Token)
+		}
+	}
+	for _, p := range profiles {
+		first++
+		if string(p.Keys.Device) != "first device" || p.User != "alice" {
+			t.Errorf("%s: a profile by halves: %+v", when, p)
+		}
+		entries, err := d.Entries(p.ID)
+		last := 0
+		for _, e := range entries {
+			last = int(e.Seq)
+		}
+		if err != nil || last < said["entry"] || said["removed"] > 0 && len(entries) != 1 {
+			t.Errorf("%s: %d entries, the last is %d, %v", when, len(entries), last, err)
+		}
+	}
+	// While the profile is being removed it may be there or not.
+	if first > 1 || said["begun"] > 0 && said["abandoned"] == 0 && first == 0 || said["left"] > 0 && first > 0 {
+		t.Errorf("%s: the enrollment is there %d times", when, first)
+	}
+	noLeftovers(t, when, root)
+}
+
+func noLeftovers(t *testing.T, when, root string) {
+	t.Helper()
+	err := filepath.WalkDir(root, func(path string, e os.DirEntry, err error) error {
+		if path != root && strings.HasPrefix(e.Name(), ".tmp-") {
+			t.Errorf("%s: %s is left over", when, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Errorf("%s: %v", when, err)
+	}
+}

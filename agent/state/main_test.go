@@ -1,0 +1,73 @@
+package state_test
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"testing"
+
+	"countersign/agent/state"
+)
+
+// crashDir names the directory that a child of the tests works on until it is
+// killed.
+const crashDir = "COUNTERSIGN_CRASH_DIR"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(crashDir); dir != "" {
+		// All file operations come from one thread, which is the one counted.
+		runtime.LockOSThread()
+		if err := live(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// live is a short life of a state directory. What is printed has returned.
+func live(root string) error {
+	d, err := state.Open(root)
+	if err != nil {
+		return err
+	}
+	e := enrollment("first")
+	if err := d.BeginEnrollment(e); err != nil {
+		return err
+	}
+	fmt.Println("begun")
+	e.ID = "enrollment-1"
+	if err := d.SaveEnrollment(e); err != nil {
+		return err
+	}
+	fmt.Println("saved")
+	p := profile("profile-1", e)
+	if err := d.CompleteEnrollment(e, p); err != nil {
+		return err
+	}
+	fmt.Println("completed")
+	for seq := uint64(1); seq <= 2; seq++ {
+		if err := d.SaveEntry(p.ID, entry(seq)); err != nil {
+			return err
+		}
+		fmt.Println("entry")
+	}
+	if err := d.RemoveEntry(p.ID, 1); err != nil {
+		return err
+	}
+	fmt.Println("removed")
+	gone := enrollment("second")
+	if err := d.BeginEnrollment(gone); err != nil {
+		return err
+	}
+	if err := d.AbandonEnrollment(gone); err != nil {
+		return err
+	}
+	fmt.Println("abandoned")
+	if err := d.RemoveProfile(p.ID); err != nil {
+		return err
+	}
+	fmt.Println("left")
+	return d.Close()
+}
