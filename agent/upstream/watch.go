@@ -17,6 +17,8 @@ import (
 const (
 	pollWait    = 55 * time.Second
 	pollSpacing = 200 * time.Millisecond
+
+	unconfirmedPause = 2 * time.Second
 )
 
 // Backoff gives growing, jittered pauses, so that a fleet does not come back
@@ -60,28 +62,33 @@ type Watcher interface {
 	// BeforeFetch is called just before a poll is sent: what the list says of
 	// time counts from here.
 	BeforeFetch()
-	// Listed is the whole list of pending requests.
-	Listed(protocol.Requests)
+	// Listed is the whole list of pending requests. It is the empty one, with
+	// no time, where the server has nothing. The context is Watch's.
+	Listed(ctx context.Context, list protocol.Requests)
 	// Reached says whether the last poll got an answer.
 	Reached(err error)
 }
 
-// Final reports whether a refusal of the device API ends an enrollment.
+// Final reports whether a refusal of the device API ends an enrollment. 401
+// does not: a server behind a proxy that swallows the certificate, or one
+// whose clock is wrong, gives it too, and will mend.
 func Final(err error) (*protocol.Problem, bool) {
 	p, ok := errors.AsType[*protocol.Problem](err)
-	return p, ok && (p.Status == http.StatusGone || p.Status == http.StatusUnauthorized)
+	return p, ok && p.Status == http.StatusGone
 }
 
 // Watch keeps a long poll open until ctx ends or the server says that the
 // enrollment is over; then it returns that problem. Whatever else goes wrong
-// it tries again, later each time. It needs no answer to resume: each poll
-// names the list it already has.
+// it tries again, later each time.
+//
+// The first poll, and the first after a failure, names no list and does not
+// wait: what was missed shows at once, and so does what is over.
 func Watch(ctx context.Context, log *slog.Logger, f Fetcher, w Watcher) error {
 	var backoff Backoff
-	etag := ""
+	etag, wait := "", time.Duration(0)
 	for ctx.Err() == nil {
 		w.BeforeFetch()
-		list, newTag, ok, err := f.Fetch(ctx, etag, pollWait)
+		list, newTag, ok, err := f.Fetch(ctx, etag, wait)
 		if ctx.Err() != nil {
 			break
 		}
@@ -90,17 +97,17 @@ func Watch(ctx context.Context, log *slog.Logger, f Fetcher, w Watcher) error {
 			return p
 		}
 		if err != nil {
-			etag = ""
+			etag, wait = "", 0
 			pause := backoff.Pause()
 			log.Info("poll failed", "error", err, "again_in", pause)
 			_ = Sleep(ctx, pause)
 			continue
 		}
 		backoff.Reset()
-		etag = newTag
-		if ok {
-			w.Listed(list)
+		if ok || etag == "" {
+			w.Listed(ctx, list)
 		}
+		etag, wait = newTag, pollWait
 		_ = Sleep(ctx, pollSpacing)
 	}
 	return ctx.Err()
