@@ -82,7 +82,7 @@ func SignDecision(key crypto.Signer, d *Decision) (string, error) {
 
 // ParseDecision verifies a compact JWS with a device's keys and returns a
 // valid decision. Whether it answers a request is Answers's to say, and
-// whether that key may sign it Certificate.MaySign's.
+// whether that key may sign it KeyInfo.MaySign's.
 func ParseDecision(compact string, keys Keys) (*Decision, error) {
 	d := new(Decision)
 	if err := verify(compact, typDecision, keys, d); err != nil {
@@ -126,6 +126,9 @@ func (d *Decision) Validate() error {
 		return errorf(CodeBadMessage, "number is not at most 9 digits")
 	case !d.UV.Class.Valid() || !slices.Contains([]string{UVNone, UVPIN, UVFingerprint, UVPolkit, UVPlugin, UVTouch}, d.UV.Method):
 		return errorf(CodeBadMessage, "uv is unknown")
+	case d.Decision == Approve && d.UV.Class >= C2 && d.UV.Method != UVPIN && d.UV.Method != UVTouch:
+		// All else is the operating system's word, and no act inside the chip.
+		return errorf(CodeBadMessage, "uv says class %s without a PIN", d.UV.Class)
 	case !slices.Contains([]string{SurfacePrompt, SurfaceTTY, SurfaceCLI}, d.UV.Surface):
 		return errorf(CodeBadMessage, "uv.surface is unknown")
 	}

@@ -38,6 +38,8 @@ func TestDecisionLimits(t *testing.T) {
 		"no class":                   {func(d *protocol.Decision) { d.UV.Class = 0 }, protocol.CodeBadMessage},
 		"no method":                  {func(d *protocol.Decision) { d.UV.Method = "" }, protocol.CodeBadMessage},
 		"method unknown":             {func(d *protocol.Decision) { d.UV.Method = "face" }, protocol.CodeBadMessage},
+		"C2 without the PIN":         {func(d *protocol.Decision) { d.UV.Method = protocol.UVNone }, protocol.CodeBadMessage},
+		"C2 by a fingerprint":        {func(d *protocol.Decision) { d.UV.Method = protocol.UVFingerprint }, protocol.CodeBadMessage},
 		"no surface":                 {func(d *protocol.Decision) { d.UV.Surface = "" }, protocol.CodeBadMessage},
 		"surface unknown":            {func(d *protocol.Decision) { d.UV.Surface = "web" }, protocol.CodeBadMessage},
 		"long iss":                   {func(d *protocol.Decision) { d.Issuer = long(129) }, protocol.CodeBadText},

@@ -3,7 +3,10 @@ package protocol
 import (
 	"crypto/ecdsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
+	"reflect"
+	"slices"
 	"time"
 )
 
@@ -21,6 +24,35 @@ type Evidence struct {
 	IssuerCertificates []string `json:"issuer_certificates"`
 	// Attestation repeats the receipt's verdict.
 	Attestation Verdict `json:"attestation"`
+}
+
+// MaxEvidence is the size in bytes over which an evidence document is refused
+// unread.
+const MaxEvidence = 1 << 20
+
+// ParseEvidence reads an evidence document: every member there, known and given
+// once. Otherwise somebody could read in it what Verify never saw. Nothing is
+// verified yet. It returns *Error.
+func ParseEvidence(data []byte) (*Evidence, error) {
+	if len(data) > MaxEvidence {
+		return nil, errorf(CodeTooLarge, "the evidence is over %d bytes", MaxEvidence)
+	}
+	// Text is judged where it is signed; certificates hold line ends.
+	if err := checkDocument(data, func(string) error { return nil }); err != nil {
+		return nil, err
+	}
+	e := new(Evidence)
+	if json.Unmarshal(data, e) != nil || !encodesTo(e, data) {
+		return nil, errorf(CodeBadMessage, "the evidence has an unknown member, or lacks one")
+	}
+	return e, nil
+}
+
+// encodesTo reports whether v is all that a document says.
+func encodesTo(v any, document []byte) bool {
+	var given, made any
+	encoded, err := json.Marshal(v)
+	return err == nil && json.Unmarshal(document, &given) == nil && json.Unmarshal(encoded, &made) == nil && reflect.DeepEqual(given, made)
 }
 
 // Verified is what evidence proves once it is verified.
@@ -123,6 +155,8 @@ func (v *Verified) consistent(e *Evidence) error {
 
 // chain is a leaf with what leads to a root.
 type chain struct {
+	// whole is everything as given, the leaf first.
+	whole        []*x509.Certificate
 	leaf         *x509.Certificate
 	intermediate *x509.CertPool
 	roots        *x509.CertPool
@@ -130,25 +164,23 @@ type chain struct {
 
 func parseChain(certs []string, roots *x509.CertPool) (chain, error) {
 	c := chain{intermediate: x509.NewCertPool(), roots: roots}
-	var last *x509.Certificate
 	for _, text := range certs {
 		cert, err := parsePEM(text)
 		if err != nil {
 			return chain{}, err
 		}
-		if c.leaf == nil {
-			c.leaf = cert
-		} else {
-			c.intermediate.AddCert(cert)
-		}
-		last = cert
+		c.whole = append(c.whole, cert)
 	}
-	if c.leaf == nil {
+	if len(c.whole) == 0 {
 		return chain{}, errorf(CodeBadCert, "there is no certificate")
+	}
+	c.leaf = c.whole[0]
+	for _, cert := range c.whole[1:] {
+		c.intermediate.AddCert(cert)
 	}
 	if c.roots == nil {
 		c.roots = x509.NewCertPool()
-		c.roots.AddCert(last)
+		c.roots.AddCert(c.whole[len(c.whole)-1])
 	}
 	return c, nil
 }
@@ -175,12 +207,16 @@ func (c chain) keys() (Keys, error) {
 }
 
 func (c chain) verify(at time.Time, role Role) error {
-	_, err := c.leaf.Verify(x509.VerifyOptions{
+	paths, err := c.leaf.Verify(x509.VerifyOptions{
 		Roots: c.roots, Intermediates: c.intermediate, CurrentTime: at,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return errorf(CodeBadCert, "the %s certificate does not lead to a trusted root at the time of the receipt", role)
+	}
+	// A certificate that is no part of the path would be there unverified.
+	if !slices.ContainsFunc(paths, c.is) {
+		return errorf(CodeBadCert, "the certificates are not the path from the %s leaf to its root", role)
 	}
 	info, err := ParseKeyInfo(c.leaf)
 	if err != nil {
@@ -190,4 +226,8 @@ func (c chain) verify(at time.Time, role Role) error {
 		return errorf(CodeBadCert, "the certificate is not for the %s role", role)
 	}
 	return nil
+}
+
+func (c chain) is(path []*x509.Certificate) bool {
+	return slices.EqualFunc(path, c.whole, (*x509.Certificate).Equal)
 }

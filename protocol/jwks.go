@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"encoding/base64"
@@ -49,7 +48,7 @@ func ParseJWKS(data []byte) (Keys, error) {
 	if len(data) > MaxMessage {
 		return nil, errorf(CodeTooLarge, "the key set is over %d bytes", MaxMessage)
 	}
-	if err := checkDocument(json.NewDecoder(bytes.NewReader(data))); err != nil {
+	if err := checkDocument(data, cleanText); err != nil {
 		return nil, err
 	}
 	var set struct {

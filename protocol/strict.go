@@ -45,7 +45,7 @@ func DecodeStrict(data []byte, v any) error {
 	if !utf8.Valid(data) {
 		return errorf(CodeBadText, "the message is not UTF-8")
 	}
-	if err := checkDocument(json.NewDecoder(bytes.NewReader(data))); err != nil {
+	if err := checkDocument(data, cleanText); err != nil {
 		return err
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -59,10 +59,16 @@ func DecodeStrict(data []byte, v any) error {
 	return nil
 }
 
+// textCheck judges a string of a document.
+type textCheck func(string) error
+
+func cleanText(s string) error { return CheckText("a string", s, MaxMessage) }
+
 // checkDocument walks one whole document and demands that nothing follows.
-func checkDocument(dec *json.Decoder) error {
+func checkDocument(data []byte, text textCheck) error {
+	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
-	if err := checkValue(dec, 0); err != nil {
+	if err := text.checkValue(dec, 0); err != nil {
 		return err
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
@@ -71,7 +77,7 @@ func checkDocument(dec *json.Decoder) error {
 	return nil
 }
 
-func checkValue(dec *json.Decoder, depth int) error {
+func (text textCheck) checkValue(dec *json.Decoder, depth int) error {
 	tok, err := dec.Token()
 	if err != nil {
 		return errorf(CodeBadMessage, "the message is not JSON")
@@ -80,17 +86,17 @@ func checkValue(dec *json.Decoder, depth int) error {
 	case nil:
 		return errorf(CodeBadMessage, "the message holds a null")
 	case string:
-		return CheckText("a string", tok, MaxMessage)
+		return text(tok)
 	case json.Delim:
 		if depth == maxDepth {
 			return errorf(CodeBadMessage, "the message is nested too deep")
 		}
-		return checkContainer(dec, tok, depth+1)
+		return text.checkContainer(dec, tok, depth+1)
 	}
 	return nil
 }
 
-func checkContainer(dec *json.Decoder, open json.Delim, depth int) error {
+func (text textCheck) checkContainer(dec *json.Decoder, open json.Delim, depth int) error {
 	seen := map[string]bool{}
 	for dec.More() {
 		if open == '{' {
@@ -98,7 +104,7 @@ func checkContainer(dec *json.Decoder, open json.Delim, depth int) error {
 				return err
 			}
 		}
-		if err := checkValue(dec, depth); err != nil {
+		if err := text.checkValue(dec, depth); err != nil {
 			return err
 		}
 	}
