@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,7 +20,8 @@ func (c *cli) evidenceCommand() *cobra.Command {
 	var ca string
 	verify := c.withJSON(&cobra.Command{
 		Use: "verify FILE|-", Short: "Verify the evidence of a decision, offline", Args: cobra.ExactArgs(1),
-		Long: "Verify the evidence of a decision, offline. FILE is what GET /v1/transactions/{id} answered, or its evidence member.",
+		Long: "Verify the evidence of a decision, offline. FILE is what GET /v1/transactions/{id} answered, or its evidence member.\n" +
+			"Of what stands beside the evidence, the user and the devices are not proven by it.",
 		RunE: do(func(_ context.Context, args []string) error { return c.verifyEvidence(args[0], ca) }),
 	})
 	verify.Flags().StringVar(&ca, "ca", "", "the server's ca.pem; without it the root inside the evidence is trusted")
@@ -28,7 +29,7 @@ func (c *cli) evidenceCommand() *cobra.Command {
 }
 
 func (c *cli) verifyEvidence(file, ca string) error {
-	e, err := c.readEvidence(file)
+	data, err := c.readFile(file)
 	if err != nil {
 		return err
 	}
@@ -38,23 +39,41 @@ func (c *cli) verifyEvidence(file, ca string) error {
 			return err
 		}
 	}
-	v, err := e.Verify(roots)
+	a, v, err := verify(data, roots)
 	if err != nil {
-		f := explain(ran{err})
-		return failure{exitRefused, f.code, "not verified: " + f.message, "Do not rely on this evidence."}
+		return notVerified(err)
 	}
 	if c.json {
-		c.printJSON(proofOf(e, v, roots))
+		c.printJSON(proofOf(a.evidence, v, roots))
 		return nil
 	}
-	c.printProof(e, v, roots)
+	c.printProof(a.evidence, v, roots)
 	return nil
 }
 
-// maxEvidence bounds the file: a few messages of protocol.MaxMessage.
-const maxEvidence = 1 << 20
+func verify(data []byte, roots *x509.CertPool) (answer, *protocol.Verified, error) {
+	a, err := parseAnswer(data)
+	if err != nil {
+		return a, nil, err
+	}
+	v, err := a.evidence.Verify(roots)
+	if err != nil {
+		return a, nil, err
+	}
+	return a, v, a.check(v)
+}
 
-func (c *cli) readEvidence(file string) (*protocol.Evidence, error) {
+func notVerified(err error) error {
+	if errors.Is(err, errNoEvidence) {
+		return failure{exitRefused, "no_evidence", "not verified: " + err.Error(), "Only a transaction that a device decided has evidence."}
+	}
+	f := explain(ran{err})
+	return failure{exitRefused, f.code, "not verified: " + f.message, "Do not rely on this evidence."}
+}
+
+// readFile reads a file of at most the size of evidence and what stands beside
+// it, or a little more to be refused; or standard input.
+func (c *cli) readFile(file string) ([]byte, error) {
 	in := c.in
 	if file != "-" {
 		f, err := os.Open(file)
@@ -64,25 +83,14 @@ func (c *cli) readEvidence(file string) (*protocol.Evidence, error) {
 		defer func() { _ = f.Close() }()
 		in = f
 	}
-	data, err := io.ReadAll(io.LimitReader(in, maxEvidence))
-	if err != nil {
+	data, err := io.ReadAll(io.LimitReader(in, 2*protocol.MaxEvidence+1))
+	switch {
+	case err != nil:
 		return nil, failure{exitRefused, "unreadable", err.Error(), ""}
+	case len(data) > 2*protocol.MaxEvidence:
+		return nil, failure{exitRefused, protocol.CodeTooLarge, "not verified: the file is too large for evidence", ""}
 	}
-	var answer struct {
-		protocol.Evidence
-		Whole *protocol.Evidence `json:"evidence"`
-	}
-	if err := json.Unmarshal(data, &answer); err != nil {
-		return nil, failure{exitRefused, protocol.CodeBadMessage, "not verified: this is not evidence: " + err.Error(), ""}
-	}
-	e := &answer.Evidence
-	if answer.Whole != nil {
-		e = answer.Whole
-	}
-	if e.Request == "" && e.Decision == "" {
-		return nil, failure{exitRefused, "no_evidence", "not verified: there is no evidence in this file", "Only a transaction that a device decided has evidence."}
-	}
-	return e, nil
+	return data, nil
 }
 
 func readRoots(file string) (*x509.CertPool, error) {
