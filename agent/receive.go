@@ -13,6 +13,10 @@ import (
 // maxRefused bounds what is remembered of invalid requests.
 const maxRefused = 256
 
+// fateWait bounds how long the server is asked what became of requests that it
+// lists no more: the next poll waits for it.
+const fateWait = 5 * time.Second
+
 // BeforeFetch implements upstream.Watcher.
 func (p *profile) BeforeFetch() { p.polled = bootTime() }
 
@@ -34,10 +38,12 @@ func (p *profile) Reached(err error) {
 
 // Listed implements upstream.Watcher: it takes in what is new and ends what
 // the server no longer lists.
-func (p *profile) Listed(list protocol.Requests) {
-	p.mu.Lock()
-	p.skew = time.Until(time.Unix(list.Now, 0)).Round(time.Second)
-	p.mu.Unlock()
+func (p *profile) Listed(ctx context.Context, list protocol.Requests) {
+	if list.Now != 0 {
+		p.mu.Lock()
+		p.skew = time.Until(time.Unix(list.Now, 0)).Round(time.Second)
+		p.mu.Unlock()
+	}
 	listed := map[string]bool{}
 	for _, compact := range list.Requests {
 		if id, ok := p.receive(compact, list.Now); ok {
@@ -45,8 +51,10 @@ func (p *profile) Listed(list protocol.Requests) {
 		}
 	}
 	id := p.get().ID
+	ctx, cancel := context.WithTimeout(ctx, fateWait)
+	defer cancel()
 	for _, gone := range p.agent.pending.missing(id, listed) {
-		p.agent.pending.end(id, gone, p.fate(gone))
+		p.agent.pending.end(id, gone, p.fate(ctx, gone))
 	}
 }
 
@@ -99,9 +107,7 @@ func (p *profile) refuse(compact string, err error) {
 
 // fate asks what became of a request that is listed no more. Where the server
 // does not say, it was cancelled as far as this device is concerned.
-func (p *profile) fate(id string) protocol.State {
-	ctx, cancel := context.WithTimeout(context.Background(), chipTimeout)
-	defer cancel()
+func (p *profile) fate(ctx context.Context, id string) protocol.State {
 	st, err := p.clientNow().RequestState(ctx, id)
 	if err != nil || !st.State.Final() {
 		return protocol.StateCancelled

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -45,7 +46,7 @@ func ForEnrollment(base string, spki []byte) *Client {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13}
 	c := newClient(base, cfg)
 	if len(spki) > 0 {
-		pin(cfg, spki, func(root []byte) { c.root.Store(&root) })
+		pin(cfg, hostOf(base), spki, func(root []byte) { c.root.Store(&root) })
 	}
 	return c
 }
@@ -86,6 +87,15 @@ func newClient(base string, cfg *tls.Config) *Client {
 		// to somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// hostOf is the name or address that the server's certificate must hold.
+func hostOf(base string) string {
+	u, err := url.Parse(base)
+	if err != nil {
+		return "" // and no call to it gets as far as a certificate
+	}
+	return u.Hostname()
 }
 
 // Close drops idle connections.
@@ -167,7 +177,7 @@ func (c *Client) do(ctx context.Context, in call, out any) (*http.Response, erro
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, maxAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
@@ -197,10 +207,43 @@ func decodeAnswer(resp *http.Response, body []byte, out any) error {
 		return nil
 	}
 	p := new(protocol.Problem)
-	if resp.Header.Get("Content-Type") != protocol.MediaTypeProblem || json.Unmarshal(body, p) != nil || p.Code == "" {
-		// A proxy or a captive portal answered, not the server.
-		return fmt.Errorf("%w: it answered %s", ErrUnreachable, resp.Status)
+	mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if mt != protocol.MediaTypeProblem || json.Unmarshal(body, p) != nil || !isCode(p.Code) {
+		// A proxy or a captive portal answered, not the server. Of the status
+		// line only the number is passed on: its text is anybody's.
+		return fmt.Errorf("%w: it answered with status %d", ErrUnreachable, resp.StatusCode)
 	}
 	p.Status = resp.StatusCode
+	clean(p)
 	return p
+}
+
+// Limits of the words of a problem, in bytes.
+const (
+	maxCode   = 64
+	maxTitle  = 128
+	maxDetail = 1024
+)
+
+func isCode(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= maxCode
+}
+
+// clean drops what may not be shown: a problem's words end up in a terminal
+// and in a log.
+func clean(p *protocol.Problem) {
+	if p.Title == "" || protocol.CheckText("title", p.Title, maxTitle) != nil {
+		p.Title = "status " + strconv.Itoa(p.Status)
+	}
+	if protocol.CheckText("detail", p.Detail, maxDetail) != nil {
+		p.Detail = ""
+	}
+	if p.State != protocol.StatePending && !p.State.Final() {
+		p.State = ""
+	}
 }

@@ -13,9 +13,9 @@ import (
 // errPin says that the server did not prove to be the one the link names.
 var errPin = errors.New("the server's certificate does not lead to the root that the enrollment link names")
 
-// pin makes cfg trust only a chain to the root of the given SPKI hash, which
-// the server sends along. The root it found is handed to learned.
-func pin(cfg *tls.Config, spki []byte, learned func(root []byte)) {
+// pin makes cfg trust only a chain for host to the root of the given SPKI
+// hash, which the server sends along. The root it found is handed to learned.
+func pin(cfg *tls.Config, host string, spki []byte, learned func(root []byte)) {
 	// The standard verification needs the root, and only its hash is known:
 	// VerifyConnection does the whole of it instead.
 	cfg.InsecureSkipVerify = true
@@ -24,7 +24,7 @@ func pin(cfg *tls.Config, spki []byte, learned func(root []byte)) {
 		if root == nil {
 			return errPin
 		}
-		if err := verifyChain(cs, root); err != nil {
+		if err := verifyChain(cs, host, root); err != nil {
 			return fmt.Errorf("%w: %w", errPin, err)
 		}
 		learned(root.Raw)
@@ -41,8 +41,13 @@ func findRoot(chain []*x509.Certificate, spki []byte) *x509.Certificate {
 	return nil
 }
 
-func verifyChain(cs tls.ConnectionState, root *x509.Certificate) error {
-	opts := x509.VerifyOptions{DNSName: cs.ServerName, Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool()}
+// verifyChain does not ask the connection for the host: its ServerName is
+// empty for an IP address, and an empty name would match every certificate.
+func verifyChain(cs tls.ConnectionState, host string, root *x509.Certificate) error {
+	if host == "" {
+		return errors.New("the server has no name")
+	}
+	opts := x509.VerifyOptions{DNSName: host, Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool()}
 	opts.Roots.AddCert(root)
 	for _, cert := range cs.PeerCertificates[1:] {
 		opts.Intermediates.AddCert(cert)

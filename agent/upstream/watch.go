@@ -18,6 +18,8 @@ const (
 	pollWait    = 55 * time.Second
 	pollSpacing = 200 * time.Millisecond
 
+	// unconfirmedPause is the longest pause while the enrollment waits for its
+	// code to be confirmed: a person is at it and looks at both screens.
 	unconfirmedPause = 2 * time.Second
 )
 
@@ -99,6 +101,9 @@ func Watch(ctx context.Context, log *slog.Logger, f Fetcher, w Watcher) error {
 		if err != nil {
 			etag, wait = "", 0
 			pause := backoff.Pause()
+			if p, ok := errors.AsType[*protocol.Problem](err); ok && p.Code == protocol.ProblemUnconfirmed {
+				pause = min(pause, unconfirmedPause)
+			}
 			log.Info("poll failed", "error", err, "again_in", pause)
 			_ = Sleep(ctx, pause)
 			continue
