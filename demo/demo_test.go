@@ -167,6 +167,7 @@ func damages(t *testing.T, text []byte) map[string][]byte {
 		change("no "+chain, func(e map[string]any) { e[chain] = []any{} })
 	}
 	change("exchanged certificates", func(e map[string]any) { e["certificates"] = e["issuer_certificates"] })
+	change("something beside it", func(e map[string]any) { e["amount"] = "1" })
 	change("better attestation", func(e map[string]any) { e["attestation"].(map[string]any)["pin_bound"] = "yes" })
 	return all
 }
