@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -17,19 +19,45 @@ import (
 // handler answers, or returns why not and has written nothing.
 type handler func(w http.ResponseWriter, r *http.Request) error
 
-// handle makes a handler answer its refusals, and logs each of them once.
+// handle makes a handler answer its refusals, and logs each of them once. Who
+// has gone gets no answer: an empty one would say that all is well.
 func (s *Server) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		err := h(w, r)
-		if err == nil || errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+		limitBody(w, r)
+		err := call(h, w, r)
+		switch {
+		case err == nil:
 			return
+		case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+			panic(http.ErrAbortHandler)
 		}
 		p := problem.From(err)
 		s.logRefusal(r, p.Status, p.Code, err)
 		writeProblem(w, p)
 	})
+}
+
+// bodyTime is how long a body may take to arrive.
+const bodyTime = 10 * time.Second
+
+// limitBody ends the wait for a body, also where no handler reads it: before an
+// answer the HTTP server reads what is left, however slowly it comes.
+func limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+	}
+}
+
+// call makes an error of a panic, which would go by unanswered and unseen.
+func call(h handler, w http.ResponseWriter, r *http.Request) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("tokenserver: panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return h(w, r)
 }
 
 // logRefusal names the route rather than the path, and the cause only where it
@@ -67,13 +95,8 @@ func write(w http.ResponseWriter, status int, contentType string, body []byte) {
 	_, _ = w.Write(body) //nolint:gosec // always JSON, and said to be nothing else
 }
 
-// bodyTime is how long a body may take to arrive.
-const bodyTime = 15 * time.Second
-
 // readBody reads a whole body of at most protocol.MaxMessage bytes.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, protocol.MaxMessage))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return nil, problem.New(protocol.ProblemBodyTooLarge, "the body is over %d bytes", protocol.MaxMessage)
@@ -81,7 +104,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if err != nil {
 		return nil, problem.New(protocol.ProblemBadRequest, "the body did not arrive")
 	}
-	_ = rc.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // the handler may wait longer
 	return body, nil
 }
 

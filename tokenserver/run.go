@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"countersign/protocol"
 )
 
 // Run serves until ctx ends, then ends every wait and lets what runs finish.
@@ -55,9 +57,10 @@ func (s *Server) shutdown(servers ...*http.Server) error {
 func (s *Server) http(conf *tls.Config, h http.Handler) *http.Server {
 	return &http.Server{
 		Handler: h, TLSConfig: conf,
-		// There is no limit on a whole request or answer, since polls wait;
-		// bodies are read with a limit of their own.
+		// Bodies are read with a limit of their own. That on the answer leaves
+		// room for a poll, and is for those who never read what they ask for.
 		ReadHeaderTimeout: 10 * time.Second,
+		WriteTimeout:      (protocol.MaxWait + 30) * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

@@ -40,7 +40,7 @@ type Server struct {
 	listen  string
 	device  string
 	running func()
-	log     log
+	log     Log
 }
 
 // Start starts a server in a new directory. The zero policy is the default.
@@ -166,19 +166,20 @@ func (s *Server) Invite(in enroll.Invitation) protocol.EnrollURI {
 // Log is what the server has logged, a JSON object per line.
 func (s *Server) Log() string { return s.log.String() }
 
-// log is a buffer that several goroutines write.
-type log struct {
+// Log is a buffer that several goroutines write. Its zero value is empty.
+type Log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (l *log) Write(p []byte) (int, error) {
+// Write implements io.Writer.
+func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.Write(p)
 }
 
-func (l *log) String() string {
+func (l *Log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
