@@ -51,6 +51,9 @@ func openState(ctx context.Context, dir string) (*state, error) {
 		return nil, err
 	}
 	authority, err := pki.Open(dir)
+	if errors.Is(err, pki.ErrKeysMissing) {
+		return nil, keysMissing(err.Error())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +78,13 @@ func checkWhole(dir, database string) error {
 		return nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, pki.FileCA)); errors.Is(err, fs.ErrNotExist) {
-		return failure{
-			exitRefused, "keys_missing", dir + " has a database but no keys",
-			"Restore the directory's files from the same backup.",
-		}
+		return keysMissing(dir + " has a database but no keys")
 	}
 	return nil
+}
+
+func keysMissing(message string) error {
+	return failure{exitRefused, "keys_missing", message, "Restore the directory's files from the same backup."}
 }
 
 // served is what a running server leaves for the commands beside it.

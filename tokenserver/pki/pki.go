@@ -36,15 +36,22 @@ const (
 	fileLock     = "lock"
 )
 
+// ErrKeysMissing says that the directory has been a server's and has lost a key.
+// A new one would be that of another server, which no device knows.
+var ErrKeysMissing = errors.New("pki: a key is missing")
+
 // Authority issues the server's certificates. It is safe for concurrent use.
 type Authority struct {
 	dir      string
+	complete bool
 	tlsRoot  *identity
 	deviceCA *identity
 	issuer   *identity
 }
 
-// Open reads the keys in dir, making the directory and whatever is missing.
+// Open reads the keys in dir, making the directory and whatever a first start
+// that broke off has not made yet. A key that was there and is lost is
+// ErrKeysMissing.
 func Open(dir string) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("pki: %w", err)
@@ -55,6 +62,10 @@ func Open(dir string) (*Authority, error) {
 	}
 	defer unlock()
 	a := &Authority{dir: dir}
+	// It is written last: where it is, all keys have been.
+	if a.complete, err = exists(filepath.Join(dir, FileCA)); err != nil {
+		return nil, err
+	}
 	if a.tlsRoot, err = a.loadOrMake(fileTLSRoot, func() (*identity, error) { return makeRoot("Countersign TLS root") }); err != nil {
 		return nil, err
 	}
@@ -80,11 +91,25 @@ func lock(path string) (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
+func exists(path string) (bool, error) {
+	_, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("pki: %w", err)
+	}
+	return true, nil
+}
+
 func (a *Authority) loadOrMake(name string, create func() (*identity, error)) (*identity, error) {
 	path := filepath.Join(a.dir, name)
 	id, err := readIdentity(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
+	}
+	if a.complete {
+		return nil, fmt.Errorf("%w: %s", ErrKeysMissing, path)
 	}
 	if id, err = create(); err != nil {
 		return nil, err

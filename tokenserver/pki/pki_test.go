@@ -7,6 +7,7 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -144,6 +145,45 @@ func TestTLSLeafIsReplacedInTime(t *testing.T) {
 	}
 }
 
+func TestTLSLeafOutlivesItsDirectory(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	a := open(t, dir)
+	at := time.Now()
+	leaf, err := a.TLSLeaf(func() time.Time { return at })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	at = at.Add(340 * 24 * time.Hour)
+	if cert, err := leaf.Get(nil); err != nil || at.After(cert.Leaf.NotAfter) {
+		t.Errorf("a leaf that cannot be replaced yet is not served: %v", err)
+	}
+	at = at.Add(30 * 24 * time.Hour)
+	if _, err := leaf.Get(nil); err == nil {
+		t.Error("an expired leaf is served")
+	}
+}
+
+func TestTLSLeafKnowsAddressesByAnySpelling(t *testing.T) {
+	a := open(t, t.TempDir())
+	serial := func(host string) string {
+		leaf, err := a.TLSLeaf(time.Now, host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := leaf.Get(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert.Leaf.SerialNumber.String()
+	}
+	if first := serial("2001:db8::1"); serial("2001:DB8:0::1") != first {
+		t.Error("the leaf is replaced for the same address")
+	}
+}
+
 func TestDeviceCertificates(t *testing.T) {
 	a, stranger := open(t, t.TempDir()), open(t, t.TempDir())
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -204,6 +244,34 @@ func TestParseCSR(t *testing.T) {
 		if _, err := pki.ParseCSR(der); err == nil {
 			t.Errorf("a %s request is taken", name)
 		}
+	}
+}
+
+func TestOpenRefusesLoss(t *testing.T) {
+	for _, name := range []string{"issuer.pem", "tls-root.pem", "device-ca.pem"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			open(t, dir)
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := pki.Open(dir); !errors.Is(err, pki.ErrKeysMissing) {
+				t.Errorf("a lost key is replaced in silence: %v", err)
+			}
+		})
+	}
+}
+
+func TestOpenAfterHalfAStart(t *testing.T) {
+	dir := t.TempDir()
+	pin := protocol.Pin(open(t, dir).Pin())
+	for _, name := range []string{pki.FileCA, "issuer.pem", "device-ca.pem"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if protocol.Pin(open(t, dir).Pin()) != pin {
+		t.Error("a first start that broke off begins anew")
 	}
 }
 

@@ -28,6 +28,11 @@ type TLSLeaf struct {
 func (a *Authority) TLSLeaf(now func() time.Time, hosts ...string) (*TLSLeaf, error) {
 	hosts = append(slices.Clone(hosts), "localhost", "127.0.0.1", "::1")
 	hosts = slices.DeleteFunc(hosts, unnamed)
+	for i, h := range hosts {
+		if ip := net.ParseIP(h); ip != nil {
+			hosts[i] = ip.String() // as a certificate has it
+		}
+	}
 	slices.Sort(hosts)
 	l := &TLSLeaf{a: a, hosts: slices.Compact(hosts), now: now}
 	_, err := l.Get(nil)
@@ -40,16 +45,19 @@ func unnamed(host string) bool {
 	return host == "" || ip != nil && ip.IsUnspecified()
 }
 
-// Get is a tls.Config's GetCertificate.
+// Get is a tls.Config's GetCertificate. A leaf that cannot be replaced, as when
+// the disk is full, serves to its end.
 func (l *TLSLeaf) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cert.Leaf == nil || l.now().After(l.cert.Leaf.NotAfter.Add(-renewBefore)) {
 		id, err := l.load()
-		if err != nil {
+		switch {
+		case err == nil:
+			l.cert = tls.Certificate{Certificate: [][]byte{id.cert.Raw, l.a.tlsRoot.cert.Raw}, PrivateKey: id.key, Leaf: id.cert}
+		case l.cert.Leaf == nil || l.now().After(l.cert.Leaf.NotAfter):
 			return nil, err
 		}
-		l.cert = tls.Certificate{Certificate: [][]byte{id.cert.Raw, l.a.tlsRoot.cert.Raw}, PrivateKey: id.key, Leaf: id.cert}
 	}
 	cert := l.cert
 	return &cert, nil
