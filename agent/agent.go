@@ -20,6 +20,7 @@ import (
 
 	"countersign/agent/state"
 	"countersign/hsm"
+	"countersign/ipc"
 	"countersign/protocol"
 )
 
@@ -45,6 +46,10 @@ type Agent struct {
 	cfg     Config
 	pending *pending
 	events  *hub
+	// unfinished are the enrollments that the last run left. They are read
+	// before anybody can begin another, so that each has one that goes on
+	// with it.
+	unfinished []*state.Enrollment
 
 	mu       sync.Mutex // guards the two below; held only for map access
 	profiles map[string]*profile
@@ -65,6 +70,9 @@ func New(cfg Config) (*Agent, error) {
 			cfg.Log.Error("a profile cannot be used", "profile", s.ID, "error", err)
 		}
 	}
+	if a.unfinished, err = cfg.State.Enrollments(); err != nil {
+		cfg.Log.Error("some unfinished enrollments cannot be read", "error", err)
+	}
 	return a, nil
 }
 
@@ -80,7 +88,10 @@ func (a *Agent) load(s state.Profile) error {
 	for _, e := range entries {
 		req, err := protocol.ParseRequest(e.Request, p.keys)
 		if err != nil {
-			return fmt.Errorf("decision %d: %w", e.Seq, err)
+			// The request would be refused if it came again, so nobody decides
+			// on it twice. The decision itself is delivered all the same.
+			a.cfg.Log.Warn("a decided request cannot be shown", "profile", s.ID, "decision", e.Seq, "error", err)
+			continue
 		}
 		a.pending.restore(s.ID, s.UID, req, e)
 	}
@@ -94,17 +105,13 @@ func (a *Agent) load(s state.Profile) error {
 func (a *Agent) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	start := func(work func(context.Context)) { workers.Go(func() { work(ctx) }) }
-	unfinished, err := a.cfg.State.Enrollments()
-	if err != nil {
-		return fmt.Errorf("agent: %w", err)
-	}
 	a.mu.Lock()
 	a.start = start
 	for _, p := range a.profiles {
 		start(p.run)
 	}
 	a.mu.Unlock()
-	for _, e := range unfinished {
+	for _, e := range a.unfinished {
 		start(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
 	}
 	start(a.pending.expire)
@@ -148,15 +155,16 @@ func (a *Agent) all() []*profile {
 // chipTimeout bounds what the agent itself asks of the chip.
 const chipTimeout = 5 * time.Second
 
-// degraded says in words what does not work.
-func (a *Agent) degraded(ctx context.Context) []string {
+// degraded says in words what does not work, of the chip and of the profiles
+// within a scope.
+func (a *Agent) degraded(ctx context.Context, s ipc.Scope) []string {
 	ctx, cancel := context.WithTimeout(ctx, chipTimeout)
 	defer cancel()
 	reasons := []string{}
 	if _, err := a.cfg.Provider.Status(ctx); err != nil {
 		reasons = append(reasons, chipError(err).Message)
 	}
-	for _, p := range a.all() {
+	for _, p := range a.visible(s) {
 		if reason := p.trouble(); reason != "" {
 			reasons = append(reasons, fmt.Sprintf("%s: %s", p.account(), reason))
 		}

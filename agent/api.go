@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -31,7 +32,7 @@ func (a *Agent) Routes() []ipc.Route {
 func (a *Agent) getStatus(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	return ipc.Status{
 		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.cfg.Provider.Name(),
-		Degraded: a.degraded(r.Context()), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
+		Degraded: a.degraded(r.Context(), s), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
 	}, nil
 }
 
@@ -88,9 +89,12 @@ func (a *Agent) resolve(s ipc.Scope, name string) (*profile, error) {
 
 // check asks the server how the enrollment stands, and remembers it.
 func (p *profile) check(ctx context.Context) error {
-	client := p.clientNow()
-	if client == nil || p.get().State == state.Revoked {
+	if p.get().State == state.Revoked {
 		return nil
+	}
+	client := p.clientNow()
+	if client == nil {
+		return serverError(fmt.Errorf("%w: %w", upstream.ErrUnreachable, errNeverReached))
 	}
 	_, err := client.State(ctx)
 	if problem, final := upstream.Final(err); final {
@@ -123,7 +127,7 @@ func (a *Agent) getRequests(_ http.ResponseWriter, r *http.Request, s ipc.Scope)
 }
 
 func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
-	it, err := a.pending.show(s, r.PathValue("id"))
+	it, sum, err := a.pending.show(s, r.PathValue("id"))
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +136,7 @@ func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 		return nil, err
 	}
 	d := ipc.Display{
-		Request: it.summary(), Lines: record, HighValue: it.req.HighValue,
+		Request: sum, Lines: record, HighValue: it.req.HighValue,
 		RequestHash: protocol.Hash([]byte(it.compact)), DisplayHash: record.Hash(),
 		NumberDigits: it.req.Digits(), PINNeeded: it.req.Class >= protocol.C2,
 	}

@@ -25,21 +25,21 @@ const (
 // request pending; after that the outcome is in the Result.
 func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answer) (ipc.Result, error) {
 	defer ans.PIN.Wipe()
-	it, err := a.pending.claim(s, id)
+	it, claim, err := a.pending.claim(s, id)
 	if err != nil {
 		return ipc.Result{}, err
 	}
 	p, ok := a.profile(it.profile)
 	if !ok {
-		a.pending.settle(it, string(protocol.StateCancelled))
+		a.pending.settle(it, claim, string(protocol.StateCancelled))
 		return ipc.Result{}, errNoRequest(id)
 	}
 	entry, err := a.commit(ctx, s, p, it, ans)
 	if err != nil {
-		a.pending.settle(it, statusPending)
-		return ipc.Result{}, err
+		a.pending.settle(it, claim, statusPending)
+		return ipc.Result{}, told(chipError(err), err)
 	}
-	a.pending.settle(it, statusUnconfirmed)
+	a.pending.settle(it, claim, statusUnconfirmed)
 	ctx, cancel := context.WithTimeout(ctx, confirmWait)
 	defer cancel()
 	return result(p.outbox.wait(ctx, entry.Seq))
@@ -66,8 +66,8 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 		if err := s.Peer.Check(); err != nil {
 			return "", ipc.Errorf(ipc.CodeForbidden, "", "%v", err)
 		}
-		if it.deadline <= bootTime() {
-			return "", errNotPending(string(protocol.StateExpired))
+		if err := a.pending.still(it); err != nil {
+			return "", err
 		}
 		d.Prev, d.IssuedAt = prev, time.Now().Unix()
 		return p.sign(ctx, d, ans.PIN)
@@ -78,21 +78,14 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 // class demands it, else with the device key.
 func (p *profile) sign(ctx context.Context, d *protocol.Decision, pin secret.Value) (string, error) {
 	if protocol.RoleFor(d.Decision, d.UV.Class) == protocol.RoleDevice {
-		compact, err := protocol.SignDecision(hsm.Signer(ctx, p.device, secret.Value{}), d)
-		if err != nil {
-			return "", chipError(err)
-		}
-		return compact, nil
+		return protocol.SignDecision(hsm.Signer(ctx, p.device, secret.Value{}), d)
 	}
 	if err := p.pins.check(); err != nil {
 		return "", err
 	}
 	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval, pin), d)
 	p.pins.used(err)
-	if err != nil {
-		return "", chipError(err)
-	}
-	return compact, nil
+	return compact, err
 }
 
 // draft checks an answer against what was shown and what the request demands,

@@ -25,9 +25,12 @@ func (p *profile) deliver(ctx context.Context, client *upstream.Client) {
 		accepted, err := client.Deliver(ctx, e.ID, e.Decision)
 		e, err = p.judge(e, accepted, err)
 		if err == nil {
-			err = errors.Join(p.outbox.answered(e, func() { p.tell(e) }), p.outbox.prune())
+			err = p.outbox.answered(e, func() { p.tell(e) })
 		}
 		if err == nil {
+			if err := p.outbox.prune(); err != nil {
+				log.Error("old decisions not removed", "error", err)
+			}
 			backoff.Reset()
 			continue
 		}
@@ -49,13 +52,13 @@ func (p *profile) judge(e state.Entry, accepted protocol.Accepted, err error) (s
 	problem, ok := errors.AsType[*protocol.Problem](err)
 	switch {
 	case !ok || problem.Status >= http.StatusInternalServerError,
-		problem.Status == http.StatusTooManyRequests, problem.Code == protocol.ProblemUnconfirmed:
+		problem.Status == http.StatusTooManyRequests, problem.Status == http.StatusUnauthorized, problem.Code == protocol.ProblemUnconfirmed:
 		return e, err
 	case problem.Code == protocol.ProblemWrongNumber:
 		return p.rejected(e, problem.Rejection)
 	}
 	e.State, e.Code, e.Status = state.Refused, problem.Code, string(problem.State)
-	if e.Status == "" {
+	if !problem.State.Final() {
 		// Nothing was decided by it: the person may decide again.
 		e.Status = statusPending
 	}
@@ -83,7 +86,7 @@ func (p *profile) rejected(e state.Entry, compact string) (state.Entry, error) {
 		return e, err
 	}
 	s := p.get()
-	if r.Issuer != s.Issuer || r.Audience != s.Device || r.ID != e.ID || r.Decision != protocol.Hash([]byte(e.Decision)) {
+	if r.Issuer != s.Issuer || r.Audience != s.Device || r.ID != e.ID || r.Code != protocol.ProblemWrongNumber || r.Decision != protocol.Hash([]byte(e.Decision)) {
 		return e, errNotForUs
 	}
 	e.State, e.Code, e.TriesLeft, e.Status = state.Refused, protocol.ProblemWrongNumber, r.TriesLeft, string(r.State)
@@ -109,10 +112,9 @@ func (a *Agent) publish(uid uint32, e ipc.Event) { a.events.publish(uid, e) }
 
 func (a *Agent) resultEvent(profile, id string, r ipc.Result) ipc.Event {
 	e := ipc.Event{Kind: ipc.EventResult, Result: &r}
-	if it := a.pending.get(profile, id); it != nil {
-		sum := it.summary()
+	if sum, owner, ok := a.pending.get(profile, id); ok {
 		e.Request = &sum
-		e.Pending = a.pending.waiting(func(uid uint32) bool { return uid == it.uid })
+		e.Pending = a.pending.waiting(func(uid uint32) bool { return uid == owner })
 	}
 	return e
 }

@@ -23,6 +23,9 @@ import (
 // waits for it.
 const stepTries = 4
 
+// maxUser bounds a user's name, in bytes.
+const maxUser = 128
+
 // enroll makes two keys in the chip and enrolls them for a local user. Once
 // the server may have activated them, it goes on until the server says yes or
 // no, in the background and across restarts if it must.
@@ -40,15 +43,16 @@ func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.
 	defer client.Close()
 	if err := a.begin(ctx, client, e); err != nil {
 		// Nothing is active without the second step.
-		return ipc.Enrolled{}, errors.Join(serverError(err), a.abandon(e))
+		return ipc.Enrolled{}, errors.Join(told(serverError(err), err), a.abandon(e))
 	}
 	enrolled, err := a.finish(ctx, client, e)
 	if err == nil {
 		return enrolled, nil
 	}
 	if refused(err) {
-		return ipc.Enrolled{}, errors.Join(serverError(err), a.abandon(e))
+		return ipc.Enrolled{}, errors.Join(told(serverError(err), err), a.abandon(e))
 	}
+	a.cfg.Log.Info("enrollment goes on in the background", "server", e.Server, "error", err)
 	a.launch(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
 	out := *serverError(err)
 	out.Cure = "wait: the service goes on by itself, and countersign profiles will show it"
@@ -84,11 +88,11 @@ func (a *Agent) prepare(ctx context.Context, uid uint32, uri protocol.EnrollURI,
 	}
 	device, err := a.newKey(ctx, secret.Value{}, &e.Keys.Device, &e.Start.DeviceCSR)
 	if err != nil {
-		return nil, chipError(err)
+		return nil, told(chipError(err), err)
 	}
 	approval, err := a.newKey(ctx, in.PIN, &e.Keys.Approval, &e.Start.ApprovalCSR)
 	if err != nil {
-		return nil, errors.Join(chipError(err), device.Delete(ctx))
+		return nil, errors.Join(told(chipError(err), err), device.Delete(ctx))
 	}
 	if err := a.cfg.State.BeginEnrollment(e); err != nil {
 		return nil, errors.Join(err, device.Delete(ctx), approval.Delete(ctx))
@@ -147,6 +151,9 @@ func (a *Agent) begin(ctx context.Context, client *upstream.Client, e *state.Enr
 	if err != nil {
 		return err
 	}
+	if !validID(started.ID) {
+		return errBadAnswer
+	}
 	e.ID = started.ID
 	return a.cfg.State.SaveEnrollment(e)
 }
@@ -198,6 +205,9 @@ func newStored(e *state.Enrollment, answer protocol.Enrolled) (state.Profile, er
 		return state.Profile{}, err
 	}
 	if !validID(answer.Profile) || !validID(answer.Device) || !protocol.ValidIssuer(answer.Issuer) || !protocol.ValidIssuer(answer.DeviceURL) {
+		return state.Profile{}, errBadAnswer
+	}
+	if answer.User == "" || protocol.CheckText("user", answer.User, maxUser) != nil {
 		return state.Profile{}, errBadAnswer
 	}
 	s := state.Profile{
@@ -286,7 +296,7 @@ func (a *Agent) abandon(e *state.Enrollment) error {
 	defer cancel()
 	for _, reference := range [][]byte{e.Keys.Device, e.Keys.Approval} {
 		key, err := a.cfg.Provider.Open(ctx, reference)
-		if errors.Is(err, hsm.ErrForeignKey) {
+		if errors.Is(err, hsm.ErrForeignKey) || errors.Is(err, hsm.ErrBadReference) {
 			continue
 		}
 		if err == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
 
 	"countersign/agent/upstream"
 	"countersign/hsm"
@@ -19,6 +21,15 @@ func errNoRequest(id string) *ipc.Error {
 func errNotPending(status string) *ipc.Error {
 	e := ipc.Errorf(ipc.CodeNotDecidable, "if it should be decided, have it started again", "the request is not pending any more: %s", status)
 	e.Status = status
+	return e
+}
+
+// told is e for the caller and, where e says no more than that there was an
+// error, the cause for the log.
+func told(e *ipc.Error, cause error) error {
+	if e.Code == ipc.CodeInternal {
+		return errors.Join(e, cause)
+	}
 	return e
 }
 
@@ -83,7 +94,15 @@ func reachText(err error) string {
 	if errors.Is(err, errNeverReached) {
 		return "the server has not been reached yet"
 	}
-	return err.Error()
+	// The text of a certificate error holds names out of the certificate.
+	return strings.Map(printable, err.Error())
+}
+
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
 }
 
 func asProblem(err error) (*protocol.Problem, bool) { return errors.AsType[*protocol.Problem](err) }

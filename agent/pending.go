@@ -26,8 +26,8 @@ const (
 	statusUnconfirmed = "unconfirmed"
 )
 
-// item is one request of one profile. Its fields but status, reason and
-// claimed never change.
+// item is one request of one profile. Its fields but status, claim and ended
+// never change.
 type item struct {
 	profile  string
 	uid      uint32
@@ -38,10 +38,10 @@ type item struct {
 	deadline time.Duration
 
 	status string
-	// claimed says that a decision is being made: nobody else makes one.
+	// claim is not 0 while a decision is being made: nobody else makes one.
 	// ended is what the server meanwhile said of the request.
-	claimed bool
-	ended   protocol.State
+	claim uint64
+	ended protocol.State
 }
 
 // pending is the list of what waits for a person, and of what lately ended.
@@ -49,9 +49,10 @@ type pending struct {
 	now    func() time.Duration
 	notify func(uid uint32, e ipc.Event)
 
-	mu    sync.Mutex
-	items []*item // in the order received
-	woken chan struct{}
+	mu     sync.Mutex // guards the two below; notify is called with it held
+	items  []*item    // in the order received
+	claims uint64     // made so far
+	woken  chan struct{}
 }
 
 func newPending(now func() time.Duration, notify func(uint32, ipc.Event)) *pending {
@@ -65,7 +66,7 @@ func (l *pending) restore(profile string, uid uint32, req *protocol.Request, e s
 	case state.Queued:
 		status = statusUnconfirmed
 	case state.Refused:
-		if e.Code == protocol.ProblemWrongNumber && protocol.State(status) == protocol.StatePending {
+		if !protocol.State(status).Final() {
 			return // still open: the server will list it again
 		}
 	}
@@ -77,16 +78,14 @@ func (l *pending) restore(profile string, uid uint32, req *protocol.Request, e s
 // add takes in a verified request, once. It reports whether it is new.
 func (l *pending) add(it *item) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.find(it.profile, it.req.ID) != nil || l.count(func(o *item) bool { return o.profile == it.profile && o.status == statusPending }) >= maxPending {
-		l.mu.Unlock()
 		return false
 	}
 	it.status = statusPending
 	l.items = append(l.items, it)
-	e := l.event(ipc.EventPending, it)
+	l.notify(it.uid, l.event(ipc.EventPending, it))
 	l.prune()
-	l.mu.Unlock()
-	l.notify(it.uid, e)
 	l.wake()
 	return true
 }
@@ -108,77 +107,80 @@ func (l *pending) missing(profile string, ids map[string]bool) []string {
 // decided, or was, keeps the status that decision brings.
 func (l *pending) end(profile, id string, status protocol.State) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	it := l.find(profile, id)
-	if it == nil || it.status != statusPending || it.claimed {
-		if it != nil && it.claimed {
-			it.ended = status
-		}
-		l.mu.Unlock()
-		return
+	switch {
+	case it == nil || it.status != statusPending:
+	case it.claim != 0:
+		it.ended = status
+	default:
+		l.close(it, status)
 	}
-	it.status = string(status)
-	e := l.event(ipc.EventClosed, it)
-	l.mu.Unlock()
-	l.notify(it.uid, e)
 }
 
-// claim finds a pending request for deciding. The caller must settle it.
-func (l *pending) claim(s ipc.Scope, id string) (*item, error) {
+// claim finds a pending request for deciding. The caller must settle it with
+// the number it gets, which is good for this claim only.
+func (l *pending) claim(s ipc.Scope, id string) (*item, uint64, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it := l.visible(s, id)
 	switch {
 	case it == nil:
-		return nil, errNoRequest(id)
+		return nil, 0, errNoRequest(id)
 	case it.status == statusPending && it.deadline <= l.now():
-		return nil, errNotPending(string(protocol.StateExpired))
+		return nil, 0, errNotPending(string(protocol.StateExpired))
 	case it.status != statusPending:
-		return nil, errNotPending(it.status)
-	case it.claimed:
-		return nil, errNotPending("being decided elsewhere")
+		return nil, 0, errNotPending(it.status)
+	case it.claim != 0:
+		return nil, 0, errNotPending("being decided elsewhere")
 	}
-	it.claimed = true
-	return it, nil
+	l.claims++
+	it.claim = l.claims
+	return it, it.claim, nil
 }
 
-// settle ends a claim with the status that came of it. A request that is
-// pending again, and ended meanwhile, has ended.
-func (l *pending) settle(it *item, status string) {
+// still refuses where a claimed request ended since it was claimed.
+func (l *pending) still(it *item) error {
 	l.mu.Lock()
-	if it.claimed {
-		it.claimed, it.status = false, status
+	defer l.mu.Unlock()
+	switch {
+	case it.deadline <= l.now():
+		return errNotPending(string(protocol.StateExpired))
+	case it.ended.Final():
+		return errNotPending(string(it.ended))
 	}
-	ended := it.ended
-	l.mu.Unlock()
-	if status == statusPending && ended.Final() {
-		l.end(it.profile, it.req.ID, ended)
+	return nil
+}
+
+// settle ends a claim with the status that came of it. It does nothing where
+// the server's answer was faster and ended the claim: the request may have got
+// another one since.
+func (l *pending) settle(it *item, claim uint64, status string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if it.claim == claim {
+		l.release(it, status)
 	}
-	l.wake()
 }
 
 // resolve gives a decided request the status that the server's answer brings.
 func (l *pending) resolve(profile, id, status string) {
 	l.mu.Lock()
-	it := l.find(profile, id)
-	if it != nil {
-		it.claimed, it.status = false, status
-	}
-	l.mu.Unlock()
-	if it != nil && status == statusPending {
-		l.settle(it, status)
+	defer l.mu.Unlock()
+	if it := l.find(profile, id); it != nil {
+		l.release(it, status)
 	}
 }
 
-// get returns a copy of one request, or nil.
-func (l *pending) get(profile, id string) *item {
+// get returns what one request is, and whose.
+func (l *pending) get(profile, id string) (sum ipc.Request, uid uint32, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it := l.find(profile, id)
 	if it == nil {
-		return nil
+		return ipc.Request{}, 0, false
 	}
-	snapshot := *it
-	return &snapshot
+	return l.summary(it), it.uid, true
 }
 
 // waiting counts what waits for a uid.
@@ -188,16 +190,16 @@ func (l *pending) waiting(covers func(uint32) bool) int {
 	return l.count(func(it *item) bool { return covers(it.uid) && l.waits(it) })
 }
 
-// show returns one request within the scope.
-func (l *pending) show(s ipc.Scope, id string) (*item, error) {
+// show returns one request within the scope, of which the caller reads only
+// what never changes, and what it is now.
+func (l *pending) show(s ipc.Scope, id string) (*item, ipc.Request, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	it := l.visible(s, id)
 	if it == nil {
-		return nil, errNoRequest(id)
+		return nil, ipc.Request{}, errNoRequest(id)
 	}
-	snapshot := *it
-	return &snapshot, nil
+	return it, l.summary(it), nil
 }
 
 // list returns the requests within the scope, oldest first: those that are
@@ -208,7 +210,7 @@ func (l *pending) list(s ipc.Scope, all bool) []ipc.Request {
 	out := []ipc.Request{}
 	for _, it := range l.items {
 		if s.Covers(it.uid) && (all || l.waits(it)) {
-			out = append(out, it.summary())
+			out = append(out, l.summary(it))
 		}
 	}
 	slices.SortStableFunc(out, func(a, b ipc.Request) int { return cmp.Compare(a.ReceivedAt.UnixNano(), b.ReceivedAt.UnixNano()) })
@@ -239,7 +241,7 @@ func (l *pending) due(next *time.Duration) []*item {
 	now := l.now()
 	var list []*item
 	for _, it := range l.items {
-		if it.status != statusPending || it.claimed {
+		if it.status != statusPending || it.claim != 0 {
 			continue
 		}
 		if it.deadline <= now {
@@ -259,6 +261,22 @@ func (l *pending) wake() {
 }
 
 // The functions below expect l.mu held.
+
+// release ends a claim. A request that is pending again, and ended meanwhile,
+// has ended.
+func (l *pending) release(it *item, status string) {
+	it.claim, it.status = 0, status
+	if status == statusPending && it.ended.Final() {
+		l.close(it, it.ended)
+	}
+	l.wake()
+}
+
+// close gives a pending request its final status, and says so.
+func (l *pending) close(it *item, status protocol.State) {
+	it.status = string(status)
+	l.notify(it.uid, l.event(ipc.EventClosed, it))
+}
 
 func (l *pending) waits(it *item) bool {
 	return it.status == statusPending && it.deadline > l.now()
@@ -295,7 +313,7 @@ func (l *pending) count(match func(*item) bool) (n int) {
 }
 
 func (l *pending) event(kind string, it *item) ipc.Event {
-	sum := it.summary()
+	sum := l.summary(it)
 	return ipc.Event{Kind: kind, Request: &sum, Pending: l.count(func(o *item) bool { return o.uid == it.uid && l.waits(o) })}
 }
 
@@ -311,12 +329,17 @@ func (l *pending) prune() {
 	})
 }
 
-func (it *item) summary() ipc.Request {
-	r := it.req
+// summary is the request as the local API shows it. One whose time is over is
+// not called pending, even where nothing has ended it yet.
+func (l *pending) summary(it *item) ipc.Request {
+	r, status := it.req, it.status
+	if status == statusPending && it.deadline <= l.now() {
+		status = string(protocol.StateExpired)
+	}
 	return ipc.Request{
 		ID: r.ID, Profile: it.profile,
 		Client:  ipc.RelyingParty{ID: r.Client.ID, Name: r.Client.Name},
 		Message: r.Message, Type: r.Type, Method: r.Method, Class: r.Class.String(),
-		ReceivedAt: it.received.UTC(), ExpiresAt: time.Unix(r.ExpiresAt, 0).UTC(), Status: it.status,
+		ReceivedAt: it.received.UTC(), ExpiresAt: time.Unix(r.ExpiresAt, 0).UTC(), Status: status,
 	}
 }

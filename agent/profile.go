@@ -30,13 +30,15 @@ type profile struct {
 	device, approval *lazyKey
 	outbox           *outbox
 	pins             pinThrottle
+	// saving is held while the profile is changed and written, so that what is
+	// on disk is what came last. Nobody waits for it who holds mu.
+	saving sync.Mutex
 
 	mu     sync.Mutex // guards what follows; held for field access only
 	stored state.Profile
 	client *upstream.Client
 	reach  error         // of the last exchange
 	skew   time.Duration // the server's clock less ours, at the last exchange
-	stop   context.CancelFunc
 	// polled is bootTime when the poll that is under way was sent. Only the
 	// poll's own goroutine uses it.
 	polled time.Duration
@@ -85,7 +87,7 @@ func (p *profile) run(ctx context.Context) {
 	}
 	defer client.Close()
 	p.mu.Lock()
-	p.client, p.stop = client, cancel
+	p.client = client
 	p.mu.Unlock()
 	var deliverer sync.WaitGroup
 	deliverer.Go(func() { p.deliver(ctx, client) })
@@ -114,8 +116,15 @@ func (p *profile) revoked(problem *protocol.Problem) {
 	p.agent.cfg.Log.Warn("the server ended the enrollment", "profile", p.get().ID, "code", problem.Code, "reason", problem.Detail)
 }
 
+// setState changes the profile's state, durably. Nothing comes after Revoked.
 func (p *profile) setState(st, reason string) {
+	p.saving.Lock()
+	defer p.saving.Unlock()
 	p.mu.Lock()
+	if p.stored.State == state.Revoked {
+		p.mu.Unlock()
+		return
+	}
 	changed := p.stored.State != st
 	p.stored.State, p.stored.Reason = st, reason
 	s := p.stored
