@@ -3,6 +3,7 @@ package tokenserver_test
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"countersign/tokenserver"
@@ -46,11 +47,22 @@ func TestConfigNamesTheServer(t *testing.T) {
 	}
 }
 
+func TestConfigDeviceURLEndsInNoSlash(t *testing.T) {
+	s, err := build(t, func(c *tokenserver.Config) { c.DeviceURL = "https://devices.example/x/" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.DeviceURL() != "https://devices.example/x" {
+		t.Errorf("a device would call below %s", s.DeviceURL())
+	}
+}
+
 func TestConfigRefused(t *testing.T) {
 	for name, change := range map[string]func(*tokenserver.Config){
 		"no host":        func(c *tokenserver.Config) { c.Listen = ":0" },
 		"any host":       func(c *tokenserver.Config) { c.DeviceListen = "0.0.0.0:0" },
 		"http issuer":    func(c *tokenserver.Config) { c.Issuer = "http://sign.example" },
+		"long issuer":    func(c *tokenserver.Config) { c.Issuer = "https://" + strings.Repeat("a", 600) + ".example" },
 		"no address":     func(c *tokenserver.Config) { c.Listen = "nonsense" },
 		"unknown policy": func(c *tokenserver.Config) { c.Enrollment = enroll.Policy{Mode: "many"} },
 		"no maximum":     func(c *tokenserver.Config) { c.Enrollment = enroll.Policy{Mode: enroll.ModeMultiple} },

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"strings"
 	"time"
 
 	"countersign/protocol"
@@ -107,18 +108,27 @@ func (s *Server) listen(ctx context.Context, c Config) (err error) {
 	if s.issuer, err = publicURL(c.Issuer, c.Listen, s.rpListener); err != nil {
 		return err
 	}
-	s.deviceURL, err = publicURL(c.DeviceURL, c.DeviceListen, s.deviceListener)
+	// Devices put their paths behind it.
+	s.deviceURL, err = publicURL(strings.TrimRight(c.DeviceURL, "/"), c.DeviceListen, s.deviceListener)
 	return err
 }
 
+// maxURL is the limit of an issuer in bytes, as the protocol has it.
+const maxURL = 512
+
 // publicURL is the URL given, or that of a listener as it was asked for.
 func publicURL(given, asked string, l net.Listener) (string, error) {
-	if given != "" {
-		if !protocol.ValidIssuer(given) {
-			return "", errors.New("the issuer and the device URL are https URLs")
-		}
-		return given, nil
+	u, err := given, error(nil)
+	if given == "" {
+		u, err = listenerURL(asked, l)
 	}
+	if err == nil && (!protocol.ValidIssuer(u) || len(u) > maxURL) {
+		err = fmt.Errorf("the issuer and the device URL are https URLs in ASCII of at most %d bytes", maxURL)
+	}
+	return u, err
+}
+
+func listenerURL(asked string, l net.Listener) (string, error) {
 	host, _, err := net.SplitHostPort(asked)
 	if err != nil {
 		return "", err

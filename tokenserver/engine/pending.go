@@ -34,7 +34,7 @@ func (e *Engine) RequestState(ctx context.Context, key, transaction string) (s p
 			return err
 		}
 		t, err := tx.Transaction(transaction)
-		s = protocol.RequestState{ID: transaction, State: e.seen(t).State}
+		s = protocol.RequestState{ID: transaction, State: seen(t, e.now()).State}
 		return err
 	})
 	return s, err

@@ -24,21 +24,22 @@ func (e *Engine) settle(tx store.Tx, try *attempt) (*Answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t = e.seen(t); t.State.Final() {
+	// One look at the clock, lest the transaction be alive here and over below.
+	now := e.now()
+	if t = seen(t, now); t.State.Final() {
 		return nil, alreadyDecided(t.State)
 	}
 	if try.decision.Decision == protocol.Approve && !sameNumber(try.decision.Number, t.Number) {
-		return e.reject(tx, try, t)
+		return e.reject(tx, try, t, instant(t, now))
 	}
-	return e.accept(tx, try, t)
+	return e.accept(tx, try, t, instant(t, now))
 }
 
 // sameNumber takes the same time for every number of the right length.
 func sameNumber(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 // accept ends the transaction as the person decided.
-func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction) (*Answer, error) {
-	now := e.instant(t)
+func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction, now time.Time) (*Answer, error) {
 	o := store.Outcome{State: protocol.StateApproved, At: now, Device: try.device.ID, Decision: try.hash}
 	if try.decision.Decision == protocol.Deny {
 		o.State, o.Reason = protocol.StateDenied, try.decision.Reason
@@ -62,8 +63,7 @@ func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction) (*Answer
 }
 
 // reject uses up a try, and ends the transaction with the last.
-func (e *Engine) reject(tx store.Tx, try *attempt, t store.Transaction) (*Answer, error) {
-	now := e.instant(t)
+func (e *Engine) reject(tx store.Tx, try *attempt, t store.Transaction, now time.Time) (*Answer, error) {
 	tries, err := tx.UseTry(t.ID, MaxTries)
 	if err != nil {
 		return nil, fmt.Errorf("engine: use a try: %w", err)
@@ -98,8 +98,8 @@ func (e *Engine) reject(tx store.Tx, try *attempt, t store.Transaction) (*Answer
 
 // instant is now, but never before the transaction: evidence must not look as
 // if it were, should the clock have been set back.
-func (e *Engine) instant(t store.Transaction) time.Time {
-	if now := e.now(); now.After(t.CreatedAt) {
+func instant(t store.Transaction, now time.Time) time.Time {
+	if now.After(t.CreatedAt) {
 		return now
 	}
 	return t.CreatedAt

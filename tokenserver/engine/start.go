@@ -30,7 +30,12 @@ type Start struct {
 // Start begins a transaction and asks the user's devices. It refuses, as
 // *protocol.Problem or *protocol.Error, what nobody could be asked.
 func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Status, error) {
-	typ, devices, err := e.addressees(ctx, s)
+	var typ store.Type
+	var devices []store.Device
+	err := e.store.View(ctx, func(tx store.Tx) (err error) {
+		typ, devices, err = addressees(tx, s)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +48,10 @@ func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Stat
 		return nil, err
 	}
 	err = e.store.Update(ctx, func(tx store.Tx) error {
+		// Signing took its time: nobody is asked who may not be any more.
+		if _, _, err := addressees(tx, s); err != nil {
+			return err
+		}
 		if err := tx.AddTransaction(t, requests); err != nil {
 			return err
 		}
@@ -57,27 +66,16 @@ func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Stat
 }
 
 // addressees finds the type and who to ask.
-func (e *Engine) addressees(ctx context.Context, s Start) (typ store.Type, devices []store.Device, err error) {
-	err = e.store.View(ctx, func(tx store.Tx) error {
-		if typ, err = tx.Type(s.Type); errors.Is(err, store.ErrNotFound) {
-			return problem.New(problem.TypeUnknown, "there is no transaction type of this name")
-		} else if err != nil {
-			return err
-		}
-		user, err := tx.User(s.User)
-		switch {
-		case errors.Is(err, store.ErrNotFound):
-			return problem.New(problem.UserUnknown, "there is no user of this name")
-		case err != nil:
-			return err
-		case user.Locked:
-			p := problem.New(protocol.ProblemUserLocked, "the user is locked")
-			p.Status = http.StatusUnprocessableEntity
-			return p
-		}
-		devices, err = tx.Devices(store.DeviceFilter{ID: s.Device, User: s.User, States: []store.DeviceState{store.DeviceActive}})
-		return err
-	})
+func addressees(tx store.Tx, s Start) (typ store.Type, devices []store.Device, err error) {
+	if typ, err = tx.Type(s.Type); errors.Is(err, store.ErrNotFound) {
+		return typ, nil, problem.New(problem.TypeUnknown, "there is no transaction type of this name")
+	} else if err != nil {
+		return typ, nil, err
+	}
+	if err := askable(tx, s.User); err != nil {
+		return typ, nil, err
+	}
+	devices, err = tx.Devices(store.DeviceFilter{ID: s.Device, User: s.User, States: []store.DeviceState{store.DeviceActive}})
 	if err != nil {
 		return typ, nil, err
 	}
@@ -86,6 +84,22 @@ func (e *Engine) addressees(ctx context.Context, s Start) (typ store.Type, devic
 		return typ, nil, problem.New(problem.NoDevice, "the user has no active device that the transaction type can be asked on")
 	}
 	return typ, devices, nil
+}
+
+// askable refuses a user who is unknown or locked.
+func askable(tx store.Tx, name string) error {
+	user, err := tx.User(name)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return problem.New(problem.UserUnknown, "there is no user of this name")
+	case err != nil:
+		return err
+	case user.Locked:
+		p := problem.New(protocol.ProblemUserLocked, "the user is locked")
+		p.Status = http.StatusUnprocessableEntity
+		return p
+	}
+	return nil
 }
 
 // meets reports whether a device can answer a type at all.

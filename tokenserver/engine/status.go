@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"countersign/protocol"
 	"countersign/tokenserver/pki"
@@ -37,7 +38,7 @@ func (e *Engine) status(tx store.Tx, client, id string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{Transaction: e.seen(t)}
+	s := &Status{Transaction: seen(t, e.now())}
 	if s.Devices, err = tx.Addressed(id); err != nil {
 		return nil, err
 	}
@@ -49,8 +50,8 @@ func (e *Engine) status(tx store.Tx, client, id string) (*Status, error) {
 
 // seen is the transaction as it stands now, whether or not the sweeper has
 // been there.
-func (e *Engine) seen(t store.Transaction) store.Transaction {
-	if t.State == protocol.StatePending && over(t, e.now()) {
+func seen(t store.Transaction, now time.Time) store.Transaction {
+	if t.State == protocol.StatePending && over(t, now) {
 		t.State, t.DecidedAt = protocol.StateExpired, t.ExpiresAt
 	}
 	return t
