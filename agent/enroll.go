@@ -204,10 +204,7 @@ func newStored(e *state.Enrollment, answer protocol.Enrolled) (state.Profile, er
 	if _, err := protocol.ParseJWKS(answer.JWKS); err != nil {
 		return state.Profile{}, err
 	}
-	if !validID(answer.Profile) || !validID(answer.Device) || !protocol.ValidIssuer(answer.Issuer) || !protocol.ValidIssuer(answer.DeviceURL) {
-		return state.Profile{}, errBadAnswer
-	}
-	if answer.User == "" || protocol.CheckText("user", answer.User, maxUser) != nil {
+	if !plausible(answer) {
 		return state.Profile{}, errBadAnswer
 	}
 	s := state.Profile{
@@ -220,6 +217,13 @@ func newStored(e *state.Enrollment, answer protocol.Enrolled) (state.Profile, er
 		s.State = state.Unconfirmed
 	}
 	return s, nil
+}
+
+// plausible reports whether an answer's names can be stored and shown: they
+// name directories, and stand in terminals.
+func plausible(a protocol.Enrolled) bool {
+	return validID(a.Profile) && validID(a.Device) && protocol.ValidIssuer(a.Issuer) && protocol.ValidIssuer(a.DeviceURL) &&
+		a.User != "" && protocol.CheckText("user", a.User, maxUser) == nil
 }
 
 var errBadAnswer = errors.New("the server's answer to the enrollment is not the protocol's")

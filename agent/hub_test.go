@@ -1,0 +1,33 @@
+package agent
+
+import (
+	"testing"
+
+	"countersign/ipc"
+)
+
+func TestHubDropsWhoFallsBehind(t *testing.T) {
+	h := newHub()
+	slow, quick := h.subscribe(scopeOf(testUID).Covers), h.subscribe(scopeOf(testUID).Covers)
+	other := h.subscribe(scopeOf(testUID + 1).Covers)
+	for range streamBuffer + 1 {
+		h.publish(testUID, ipc.Event{Kind: ipc.EventPending}) // and does not wait
+		<-quick.events
+	}
+	n := 0
+	for range slow.events { // ends: it was dropped
+		n++
+	}
+	if n != streamBuffer {
+		t.Errorf("the slow one got %d events", n)
+	}
+	if len(other.events) != 0 {
+		t.Error("another uid was told")
+	}
+	h.unsubscribe(slow)
+	h.unsubscribe(slow)
+	h.unsubscribe(quick)
+	if len(h.subs) != 1 {
+		t.Errorf("%d subscriptions are left", len(h.subs))
+	}
+}
