@@ -63,6 +63,42 @@ func TestEvidenceByHand(t *testing.T) {
 	}
 }
 
+// TestEvidenceByTheDemo runs the demo's verifier over evidence that every
+// signature holds for, and that yet proves nothing.
+func TestEvidenceByTheDemo(t *testing.T) {
+	testenv.Need(t, "bash", "openssl", "jq")
+	root := filepath.Join(t.TempDir(), "root.pem")
+	if err := os.WriteFile(root, []byte(pemOf(newWorld().root.cert)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*world){
+		"good": func(*world) {},
+		"certificate of another device": func(w *world) {
+			w.signerCert = func(c *x509.Certificate) { c.Subject.CommonName = "dev-2" }
+		},
+		"receipt after expiry": func(w *world) {
+			w.receipt = func(r *protocol.Receipt) { r.IssuedAt = w.request.ExpiresAt + 1 }
+		},
+		"receipt before the request": func(w *world) {
+			w.receipt = func(r *protocol.Receipt) { r.IssuedAt = w.request.IssuedAt - 1 }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			change(w)
+			path := filepath.Join(t.TempDir(), "evidence.json")
+			if err := os.WriteFile(path, []byte(mustJSON(w.evidence())), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command("../demo/verify-evidence", path, root).CombinedOutput()
+			if (err == nil) != (name == "good") || strings.HasSuffix(string(out), "\nVerified\n") != (name == "good") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
 // TestDocumentedScript keeps the script in the documentation the one that is
 // tested, and the documented example the published one.
 func TestDocumentedScript(t *testing.T) {
