@@ -103,11 +103,15 @@ func (n *Notifier) change(note *Note, anew bool) {
 	n.poke()
 }
 
+// maxTells is how many messages wait while there is no bus; the oldest go.
+const maxTells = 8
+
 // Tell shows a short message that goes away by itself. It is lost when no
 // notification daemon runs.
 func (n *Notifier) Tell(note Note) {
 	n.mu.Lock()
 	n.tells = append(n.tells, note)
+	n.tells = n.tells[max(0, len(n.tells)-maxTells):]
 	n.mu.Unlock()
 	n.poke()
 }

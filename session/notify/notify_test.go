@@ -2,6 +2,7 @@ package notify_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"regexp"
 	"strings"
@@ -187,6 +188,23 @@ func TestNoActionsNoButton(t *testing.T) {
 	got := daemon.waitNote(t, 1)
 	if len(got.actions) > 0 || !strings.HasPrefix(got.body, "&lt;b&gt;\n") || !strings.Contains(got.body, "countersign requests") {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestOldMessagesAreForgotten(t *testing.T) {
+	t.Parallel()
+	d := testenv.StartDesktop(t)
+	n := notify.New(d.BusAddress, slog.New(slog.DiscardHandler))
+	for i := range 100 {
+		n.Tell(notify.Note{Summary: fmt.Sprintf("told %d", i)})
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = n.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	testenv.Eventually(t, "the last is told", func() bool { return strings.Contains(d.NotificationLog(), "'told 99'") })
+	if strings.Contains(d.NotificationLog(), "'told 0'") {
+		t.Error("everything that nobody was there to see is told at last")
 	}
 }
 
