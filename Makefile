@@ -9,7 +9,7 @@ FUZZTIME ?= 30s
 BENCH    ?= .
 COUNT    ?= 1
 # How long all tests of one package may take together.
-TIMEOUT  ?= 8m
+TIMEOUT  ?= 10m
 export GO FUZZTIME
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
