@@ -55,7 +55,7 @@ func (s *Server) leaveEnrollment(w http.ResponseWriter, r *http.Request, key str
 	if err != nil {
 		return err
 	}
-	if _, err := s.desk.Revoke(r.Context(), d.User, d.ID, enroll.ReasonLeft); err != nil {
+	if _, err := s.desk.Revoke(r.Context(), enroll.Revocation{Device: d.ID, User: d.User, Reason: enroll.ReasonLeft}); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

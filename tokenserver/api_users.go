@@ -39,8 +39,11 @@ func (s *Server) listDevices(w http.ResponseWriter, r *http.Request, _ store.Cli
 	return writeJSON(w, http.StatusOK, out)
 }
 
-func (s *Server) revokeDevice(w http.ResponseWriter, r *http.Request, _ store.Client) error {
-	if _, err := s.desk.Revoke(r.Context(), r.PathValue("user"), r.PathValue("id"), enroll.ReasonRevoked); err != nil {
+func (s *Server) revokeDevice(w http.ResponseWriter, r *http.Request, c store.Client) error {
+	_, err := s.desk.Revoke(r.Context(), enroll.Revocation{
+		Device: r.PathValue("id"), User: r.PathValue("user"), Reason: enroll.ReasonRevoked, Client: c.ID,
+	})
+	if err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -227,6 +227,9 @@ func TestEnrollmentEnds(t *testing.T) {
 	bank.call(t.Context(), http.MethodDelete, "/v1/users/bob/devices/"+d.enrolled.Device, nil).refused(t, http.StatusNotFound, problem.DeviceUnknown)
 	bank.call(t.Context(), http.MethodDelete, path+d.enrolled.Device, nil).want(t, http.StatusNoContent)
 	d.get(protocol.PathRequests).refused(t, http.StatusGone, protocol.ProblemRevoked)
+	if events, err := s.Office.Events(t.Context(), 0, 1); err != nil || events[0].Kind != "device.revoked" || events[0].Client == "" {
+		t.Errorf("the audit trail does not say which client it was: %+v, %v", events, err)
+	}
 	var list struct {
 		Devices []struct{ ID, State, Reason string }
 	}

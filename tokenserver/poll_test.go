@@ -96,7 +96,7 @@ func TestRevocationByAnotherProcessEndsPolls(t *testing.T) {
 	s, _, d := scene(t)
 	poll := d.parked(protocol.PathRequests, "Prefer", "wait=60")
 	// The desk has a store of its own, as the command line has.
-	if _, err := s.Desk.Revoke(t.Context(), "", d.enrolled.Device, enroll.ReasonRevoked); err != nil {
+	if _, err := s.Desk.Revoke(t.Context(), enroll.Revocation{Device: d.enrolled.Device, Reason: enroll.ReasonRevoked}); err != nil {
 		t.Fatal(err)
 	}
 	if p := await(t, poll).refused(t, http.StatusGone, protocol.ProblemRevoked); p.Detail != enroll.ReasonRevoked {

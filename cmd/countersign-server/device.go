@@ -68,7 +68,7 @@ func (c *cli) deviceRevoke() *cobra.Command {
 		Use: "revoke ID", Short: "Put a device out, for good", Args: cobra.ExactArgs(1),
 		RunE: do(func(ctx context.Context, args []string) error {
 			return c.withState(ctx, func(s *state) error {
-				d, err := s.desk.Revoke(ctx, "", args[0], enroll.ReasonRevoked)
+				d, err := s.desk.Revoke(ctx, enroll.Revocation{Device: args[0], Reason: enroll.ReasonRevoked})
 				if err != nil {
 					return err
 				}

@@ -115,7 +115,7 @@ func replace(tx store.Tx, d store.Device, now time.Time) (gone []string, err err
 		if o.ID == d.ID {
 			continue
 		}
-		if err := revoke(tx, o, reasonReplaced, now); err != nil {
+		if err := revoke(tx, o, reasonReplaced, "", now); err != nil {
 			return nil, err
 		}
 		gone = append(gone, o.ID)
@@ -123,11 +123,11 @@ func replace(tx store.Tx, d store.Device, now time.Time) (gone []string, err err
 	return gone, nil
 }
 
-func revoke(tx store.Tx, d store.Device, reason string, now time.Time) error {
+func revoke(tx store.Tx, d store.Device, reason, client string, now time.Time) error {
 	if err := tx.SetDeviceState(d.ID, d.State, store.DeviceRevoked, reason, now); err != nil {
 		return err
 	}
-	return tx.AddEvent(store.Event{At: now, Kind: "device.revoked", User: d.User, Device: d.ID, Detail: reason})
+	return tx.AddEvent(store.Event{At: now, Kind: "device.revoked", User: d.User, Device: d.ID, Client: client, Detail: reason})
 }
 
 func publish(hub *fanout.Hub, devices []string) {

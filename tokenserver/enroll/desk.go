@@ -114,14 +114,24 @@ func (k *Desk) Confirm(ctx context.Context, code string) (d store.Device, err er
 	return d, err
 }
 
-// Revoke puts a device out, for good; with a user, only if it is that user's.
-// A device that is revoked already stays so for its first reason.
-func (k *Desk) Revoke(ctx context.Context, user, id, reason string) (d store.Device, err error) {
+// Revocation is which device to put out, and why.
+type Revocation struct {
+	Device string
+	// User is whose device it must be, or "".
+	User   string
+	Reason string
+	// Client is the relying party that wants it, or "".
+	Client string
+}
+
+// Revoke puts a device out, for good. One that is revoked already stays so for
+// its first reason.
+func (k *Desk) Revoke(ctx context.Context, r Revocation) (d store.Device, err error) {
 	err = k.Store.Update(ctx, func(tx store.Tx) error {
-		if d, err = findDevice(tx, user, id); err != nil || d.State == store.DeviceRevoked {
+		if d, err = findDevice(tx, r.User, r.Device); err != nil || d.State == store.DeviceRevoked {
 			return err
 		}
-		return revoke(tx, d, reason, k.Now())
+		return revoke(tx, d, r.Reason, r.Client, k.Now())
 	})
 	if err == nil {
 		publish(k.Hub, []string{d.ID})
