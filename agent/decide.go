@@ -124,6 +124,8 @@ const language = "en"
 // and writes into d what it brings.
 func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, d *protocol.Decision) error {
 	switch {
+	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN:
+		return ipc.Errorf(ipc.CodeMethodUnsupported, "upgrade countersignd, or have another type of transaction started", "this service cannot verify anybody by %s", req.Method)
 	case ans.Surface == protocol.SurfaceCLI && (a.cfg.ForbidCLI || req.HighValue):
 		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")
 	case len(ans.Number) != req.Digits() || strings.Trim(ans.Number, "0123456789") != "":

@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
@@ -85,47 +85,60 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// TestDeliverSendsTheSameBytes to a server that fails in all ways before it
-// answers, and then two more in order.
-func TestDeliverSendsTheSameBytes(t *testing.T) {
-	k := newKit(t)
-	var mu sync.Mutex
-	var got []string
-	receipts := map[string]string{}
-	fail := []func(http.ResponseWriter){
-		func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadGateway) },
-		func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<html>log in</html>") },
-		func(w http.ResponseWriter) { http.Error(w, "slow down", http.StatusTooManyRequests) },
+// flaky is a server that fails in all ways before it answers decisions.
+type flaky struct {
+	mu       sync.Mutex
+	got      []string
+	receipts map[string]string
+}
+
+func (f *flaky) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.got = append(f.got, string(body))
+	switch len(f.got) {
+	case 1:
+		w.WriteHeader(http.StatusBadGateway)
+	case 2:
+		_, _ = io.WriteString(w, "<html>log in</html>")
+	case 3:
+		http.Error(w, "slow down", http.StatusTooManyRequests)
+	default:
+		_ = json.NewEncoder(w).Encode(protocol.Accepted{Receipt: f.receipts[string(body)]})
 	}
-	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		mu.Lock()
-		defer mu.Unlock()
-		got = append(got, string(body))
-		if len(got) <= len(fail) {
-			fail[len(got)-1](w)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(protocol.Accepted{Receipt: receipts[string(body)]})
-	}))
+}
+
+// client is one of the flaky server.
+func (f *flaky) client(t *testing.T) *upstream.Client {
+	t.Helper()
+	srv := httptest.NewTLSServer(f)
 	t.Cleanup(srv.Close)
 	client, err := upstream.ForDevice(srv.URL, srv.Certificate().Raw, tls.Certificate{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	ids := []string{"a", "b", "c"}
+	return client
+}
+
+// TestDeliverSendsTheSameBytes until there is an answer, in order, over a
+// restart.
+func TestDeliverSendsTheSameBytes(t *testing.T) {
+	k := newKit(t)
+	server := &flaky{receipts: map[string]string{}}
 	var sent []string
-	for _, id := range ids {
-		k.list(1000, k.sign(k.request(id, protocol.C1)), "")
+	for _, id := range []string{"a", "b", "c"} {
+		k.list(1000, k.sign(k.request(id, protocol.C1)))
 		e, err := k.decide(id, protocol.Approve)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sent = append(sent, e.Decision)
-		receipts[e.Decision] = k.receipt(e, nil)
+		server.receipts[e.Decision] = k.receipt(e, nil)
 	}
-	k.restart() // nothing of it was delivered yet
+	client := server.client(t)
+	k.restart()
 	ctx, cancel := context.WithCancel(t.Context())
 	over := make(chan struct{})
 	go func() {
@@ -135,14 +148,8 @@ func TestDeliverSendsTheSameBytes(t *testing.T) {
 	testenv.Eventually(t, "all to be delivered", func() bool { return k.status("c") == "approved" })
 	cancel()
 	<-over
-	want := []string{sent[0], sent[0], sent[0], sent[0], sent[1], sent[2]}
-	if len(got) != len(want) {
-		t.Fatalf("%d deliveries, want %d", len(got), len(want))
-	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("delivery %d carried other bytes", i+1)
-		}
+	if want := []string{sent[0], sent[0], sent[0], sent[0], sent[1], sent[2]}; !slices.Equal(server.got, want) {
+		t.Errorf("%d deliveries, or with other bytes, want %d", len(server.got), len(want))
 	}
 	entries, err := k.dir.Entries(k.id)
 	for _, e := range entries {
@@ -158,5 +165,4 @@ func TestToldKeepsTheCauseForTheLog(t *testing.T) {
 	if codeOf(err) != "internal_error" || !errors.Is(err, cause) {
 		t.Errorf("got %v", err)
 	}
-	slog.New(slog.DiscardHandler).Info("told", "error", err)
 }
