@@ -44,7 +44,7 @@ func (c *cli) typeSet() *cobra.Command {
 		}),
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&t.Method, "method", "", "push, push_with_pin, push_with_fingerprint or push_with_custom_authenticator")
+	flags.StringVar(&t.Method, "method", "", "push or push_with_pin")
 	flags.StringVar(&class, "class", "", "the least that approving takes: C0 to C3")
 	flags.DurationVar(&t.TTL, "ttl", 5*time.Minute, "how long a transaction lives, at most 24h")
 	flags.IntVar(&t.Digits, "digits", admin.DefaultDigits, "digits of the number to type, 4 to 9")

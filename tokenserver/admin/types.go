@@ -73,10 +73,11 @@ func checkType(t store.Type) error {
 	bad := func(why string) error { return problem.New(problem.BadType, "%s", why) }
 	lowest, highest := classes(t.Method)
 	switch {
-	case t.Method == protocol.MethodOTP:
-		return problem.New(problem.MethodUnsupported, "this server cannot start transactions of method otp")
 	case !protocol.ValidMethod(t.Method):
 		return bad("the method is unknown")
+	case t.Method != protocol.MethodPush && t.Method != protocol.MethodPIN:
+		// No device could do what such a type says.
+		return problem.New(problem.MethodUnsupported, "this server cannot start transactions of method %s", t.Method)
 	case t.Class < lowest || t.Class > highest:
 		return bad("method " + t.Method + " takes a class from " + lowest.String() + " to " + highest.String())
 	case t.TTL < time.Second || t.TTL > protocol.MaxLifetime*time.Second || t.TTL%time.Second != 0:
@@ -97,11 +98,8 @@ func checkType(t store.Type) error {
 // classes are the lowest and highest class that a method can reach: no more
 // than C1 without a PIN that the chip checks, no less than C2 with one.
 func classes(method string) (lowest, highest protocol.Class) {
-	switch method {
-	case protocol.MethodPIN:
+	if method == protocol.MethodPIN {
 		return protocol.C2, protocol.C3
-	case protocol.MethodPush:
-		return protocol.C0, protocol.C1
 	}
-	return protocol.C1, protocol.C1
+	return protocol.C0, protocol.C1
 }
