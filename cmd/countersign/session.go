@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/ipc"
 	"countersign/session"
 )
 
@@ -24,7 +25,7 @@ func (a *app) sessionCommand() *cobra.Command {
 			cfg.Ready = func() { fmt.Fprintln(a.err, "ready") }
 			s, err := session.New(cfg)
 			if err != nil {
-				return usageError{err}
+				return ipc.Errorf("no_prompt", "log in to a desktop, or start it in a terminal with --prompt terminal", "there is no way to ask anybody: %v", err)
 			}
 			return s.Run(cmd.Context())
 		},
