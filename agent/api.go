@@ -3,13 +3,16 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"countersign/agent/state"
 	"countersign/agent/upstream"
+	"countersign/hsm"
 	"countersign/ipc"
 	"countersign/protocol"
 )
@@ -77,6 +80,10 @@ func (a *Agent) resolve(s ipc.Scope, name string) (*profile, error) {
 		if strings.HasPrefix(p.get().ID, name) || p.account() == name {
 			found = append(found, p)
 		}
+	}
+	if len(found) > 1 {
+		// What the server has ended does not stand in the way of what works.
+		found = slices.DeleteFunc(found, func(p *profile) bool { return p.get().State == state.Revoked })
 	}
 	switch len(found) {
 	case 0:
@@ -196,6 +203,11 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	defer cancel()
 	checks := []ipc.Check{a.checkChip(ctx)}
 	for _, p := range a.visible(s) {
+		if _, err := p.device.open(ctx); errors.Is(err, hsm.ErrForeignKey) {
+			e := chipError(err)
+			checks = append(checks, ipc.Check{Code: e.Code, Status: "fail", Detail: p.account() + ": " + e.Message, Cure: e.Cure})
+			continue
+		}
 		checks = append(checks, p.checkServer())
 	}
 	return checks, nil

@@ -17,10 +17,21 @@ func errNoRequest(id string) *ipc.Error {
 	return ipc.Errorf(ipc.CodeNotFound, "list them with: countersign requests --all", "there is no request %.40q for you", id)
 }
 
-// errNotPending refuses a decision on a request that is over, with its status.
+// errNotPending refuses a decision on a request that is over, or decided and
+// not yet confirmed, with its status.
 func errNotPending(status string) *ipc.Error {
 	e := ipc.Errorf(ipc.CodeNotDecidable, "if it should be decided, have it started again", "the request is not pending any more: %s", status)
+	if status == statusUnconfirmed {
+		e.Cure = "wait: it is decided, and the decision goes on being delivered"
+	}
 	e.Status = status
+	return e
+}
+
+// errBusy refuses a decision while somebody else makes one.
+func errBusy() *ipc.Error {
+	e := ipc.Errorf(ipc.CodeNotDecidable, "wait, and see: countersign requests --all", "the request is being decided elsewhere at this moment")
+	e.Status = statusPending
 	return e
 }
 
@@ -33,6 +44,9 @@ func told(e *ipc.Error, cause error) error {
 	return e
 }
 
+// lockedCure is the way on from a key that will not sign again.
+const lockedCure = "have an administrator issue a new enrollment, and enroll again"
+
 // chipError puts what the chip said into words for its owner.
 func chipError(err error) *ipc.Error {
 	if e, ok := errors.AsType[*ipc.Error](err); ok {
@@ -43,15 +57,18 @@ func chipError(err error) *ipc.Error {
 		if e.TriesLeft >= 0 {
 			out.TriesLeft = &e.TriesLeft
 		}
+		if e.TriesLeft == 0 {
+			out.Cure = lockedCure
+		}
 		return out
 	}
 	switch {
 	case errors.Is(err, hsm.ErrPINLocked):
-		return ipc.Errorf(ipc.CodePINLocked, "have an administrator issue a new enrollment, and enroll again", "the PIN is locked after too many wrong tries")
+		return ipc.Errorf(ipc.CodePINLocked, lockedCure, "the PIN is locked after too many wrong tries")
 	case errors.Is(err, hsm.ErrPINRequired):
 		return ipc.Errorf(ipc.CodePINRequired, "type the PIN", "this takes the PIN")
 	case errors.Is(err, hsm.ErrForeignKey):
-		return ipc.Errorf(ipc.CodeForeignKey, "have an administrator issue a new enrollment, and enroll again", "the keys of this profile are not in this computer's security chip: it was cleared or replaced")
+		return ipc.Errorf(ipc.CodeForeignKey, lockedCure, "the keys of this profile are not in this computer's security chip: it was cleared or replaced")
 	case errors.Is(err, hsm.ErrPermission):
 		return ipc.Errorf(ipc.CodeChipUnavailable, "see countersign doctor", "%v", err)
 	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

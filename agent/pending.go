@@ -132,7 +132,7 @@ func (l *pending) claim(s ipc.Scope, id string) (*item, uint64, error) {
 	case it.status != statusPending:
 		return nil, 0, errNotPending(it.status)
 	case it.claim != 0:
-		return nil, 0, errNotPending("being decided elsewhere")
+		return nil, 0, errBusy()
 	}
 	l.claims++
 	it.claim = l.claims

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"time"
 )
 
 // Caller is a client of the service. Its methods return *Error for every
@@ -28,6 +29,12 @@ func Dial(socket string) *Caller {
 	}
 	return &Caller{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
 }
+
+// answerTime is how long a question may take, the longest being one that asks
+// the server too.
+const answerTime = 25 * time.Second
+
+var errStuck = errors.New("no answer in time")
 
 // Close drops idle connections.
 func (c *Caller) Close() { c.http.CloseIdleConnections() }
@@ -94,7 +101,7 @@ func (c *Caller) Events(ctx context.Context, f func(Event) error) error {
 	for {
 		var e Event
 		if err := dec.Decode(&e); err != nil {
-			return c.unreachable(err)
+			return c.unreachable(ctx, err)
 		}
 		if err := f(e); err != nil {
 			return err
@@ -103,13 +110,20 @@ func (c *Caller) Events(ctx context.Context, f func(Event) error) error {
 }
 
 func (c *Caller) call(ctx context.Context, method, path string, in, out any) error {
+	if method == http.MethodGet {
+		// A question is answered soon, or the service is stuck; what acts may
+		// wait for the chip and for the server.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, answerTime, errStuck)
+		defer cancel()
+	}
 	resp, err := c.do(ctx, method, path, in)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(out); err != nil {
-		return c.unreachable(err)
+		return c.unreachable(ctx, err)
 	}
 	return nil
 }
@@ -130,7 +144,7 @@ func (c *Caller) do(ctx context.Context, method, path string, in any) (*http.Res
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.unreachable(err)
+		return nil, c.unreachable(ctx, err)
 	}
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
@@ -143,8 +157,10 @@ func (c *Caller) do(ctx context.Context, method, path string, in any) (*http.Res
 	return nil, e.Error
 }
 
-func (c *Caller) unreachable(err error) error {
+func (c *Caller) unreachable(ctx context.Context, err error) error {
 	switch {
+	case errors.Is(context.Cause(ctx), errStuck):
+		return Errorf(CodeUnreachable, "see the log of countersignd, and restart it", "the service at %s does not answer", c.socket)
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("ipc: %w", err)
 	case errors.Is(err, os.ErrPermission):

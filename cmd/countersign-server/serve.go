@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"countersign/protocol"
 	"countersign/tokenserver"
@@ -58,6 +61,11 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	lock, err := lockData(c.data)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	log := slog.New(slog.NewTextHandler(c.errOut, nil))
 	srv, err := tokenserver.New(ctx, tokenserver.Config{
 		Store: s.store, PKI: s.pki, Listen: f.listen, DeviceListen: f.deviceListen,
@@ -75,6 +83,20 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 	}
 	c.announce(now)
 	return srv.Run(ctx)
+}
+
+// lockData keeps a second server out of the directory: the links it would make
+// name its own address. The lock ends with the process, however that ends.
+func lockData(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "serve.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = lock.Close()
+		return nil, failure{exitRefused, "in_use", "another server serves " + dir, "Stop it first, or give this one a --data of its own."}
+	}
+	return lock, nil
 }
 
 // announce prints the readiness lines. The listeners accept already.

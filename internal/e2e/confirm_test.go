@@ -30,6 +30,16 @@ func TestConfirmedEnrollment(t *testing.T) {
 	d.approve(tx).ok(t)
 }
 
+// TestReenrolledOnTheSameComputer: the profile that the server has ended does
+// not stand in the way of the one that took its place.
+func TestReenrolledOnTheSameComputer(t *testing.T) {
+	s, d, _ := world(t)
+	old := d.profile()
+	d.enroll(s.link("--replace", old.Device))
+	testenv.Eventually(t, "the old profile to end", func() bool { return d.cli("", "enrolled", old.ID).status == 3 })
+	d.cli("", "enrolled", "alice@127.0.0.1").ok(t)
+}
+
 // TestReplacedDevice: the new device is active and the old one knows that it
 // is not.
 func TestReplacedDevice(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"countersign/internal/testenv"
@@ -209,5 +210,31 @@ func TestOtherUsersSeeNothing(t *testing.T) {
 	nobody("deny", tx.ID).want(t, 3)
 	if p.now(tx.ID).Status != "pending" {
 		t.Error("another user decided")
+	}
+}
+
+// TestSecondServerIsRefused: two servers on one directory would each make
+// links to their own address.
+func TestSecondServerIsRefused(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	a := s.command("", "serve", "--listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0").want(t, 1)
+	if !strings.Contains(a.stderr, "another server") {
+		t.Errorf("the second server said %q", a.stderr)
+	}
+	if link := s.link(); !strings.Contains(link, strings.TrimPrefix(hostOf(t, s.device), "127.0.0.1:")) {
+		t.Errorf("a link of the first server now is %s", link)
+	}
+}
+
+// TestStuckServiceIsNotWaitedForForEver stops the service in its tracks.
+func TestStuckServiceIsNotWaitedForForEver(t *testing.T) {
+	t.Parallel()
+	d := startDevice(t)
+	if err := d.proc.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	if a := d.cli("", "status").want(t, 4); a.code() != "service_unreachable" {
+		t.Errorf("status said %s", a.stdout)
 	}
 }
