@@ -103,7 +103,7 @@ func (p *profile) check(ctx context.Context) error {
 	if client == nil {
 		return serverError(fmt.Errorf("%w: %w", upstream.ErrUnreachable, errNeverReached))
 	}
-	_, err := client.State(ctx)
+	st, err := client.State(ctx)
 	if problem, final := upstream.Final(err); final {
 		p.revoked(problem)
 		return nil
@@ -113,6 +113,9 @@ func (p *profile) check(ctx context.Context) error {
 	}
 	if err != nil {
 		return serverError(err)
+	}
+	if st.State == state.Active {
+		p.setState(state.Active, "")
 	}
 	return nil
 }

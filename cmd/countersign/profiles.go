@@ -32,7 +32,7 @@ func (a *app) profilesCommand() *cobra.Command {
 func profileState(p ipc.Profile) string {
 	switch {
 	case p.State != "active":
-		return strings.TrimSpace(p.State + " " + p.Reason)
+		return strings.TrimSuffix(p.State+": "+p.Reason, ": ")
 	case !p.Connected:
 		return "active, not connected"
 	}
@@ -71,7 +71,11 @@ func (a *app) enrolledCommand() *cobra.Command {
 func (a *app) enrolled(ctx context.Context, name string, check bool) error {
 	p, err := a.service().Profile(ctx, name, check)
 	if err == nil && p.State != "active" {
-		err = ipc.Errorf(ipc.CodeNotEnrolled, "ask for a new enrollment link", "%s at %s: %s", p.User, p.Server, profileState(p))
+		cure := "ask for a new enrollment link"
+		if p.State == "unconfirmed" {
+			cure = "have the code that enroll showed confirmed where the link came from"
+		}
+		err = ipc.Errorf(ipc.CodeNotEnrolled, cure, "%s at %s: %s", p.User, p.Server, profileState(p))
 	}
 	e := ipc.AsError(err)
 	if err != nil && e.Code != ipc.CodeNotEnrolled {

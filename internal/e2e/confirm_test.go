@@ -23,6 +23,7 @@ func TestConfirmedEnrollment(t *testing.T) {
 	}
 	s.command("", "enrollment", "confirm", wrong(code)).want(t, 3)
 	s.command("", "enrollment", "confirm", code).ok(t)
+	d.cli("", "enrolled", profile, "--check").ok(t) // the server knows at once
 	testenv.Eventually(t, "the profile to become active", func() bool { return d.cli("", "enrolled", profile).status == 0 })
 	p := newPortal(t, s)
 	tx := p.begin("login")
