@@ -3,7 +3,6 @@ package tpm_test
 import (
 	"crypto/ecdsa"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -165,30 +164,6 @@ func commandsBesidesLooking(log []testenv.Exchange) int {
 		}
 	}
 	return n
-}
-
-// An auth value that ends in zero bytes reaches the TPM without them; both
-// sides must derive the same keys from it.
-func TestAuthValueEndingInZero(t *testing.T) {
-	p := provider(t, testenv.StartSWTPM(t).Spec())
-	pinText := pinWithZeroEnd(t)
-	key, err := p.Create(t.Context(), pin(pinText))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustSign(t, key, pinText)
-}
-
-func pinWithZeroEnd(t *testing.T) string {
-	t.Helper()
-	for i := range 100_000 {
-		candidate := string(binary.BigEndian.AppendUint64([]byte("pin "), uint64(i)))
-		if len(guess(candidate)) < sha256.Size {
-			return candidate
-		}
-	}
-	t.Fatal("no PIN found whose auth value ends in zero")
-	return ""
 }
 
 func digest() []byte {

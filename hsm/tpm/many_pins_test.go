@@ -1,0 +1,36 @@
+package tpm_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"testing"
+
+	"countersign/hsm/tpm"
+	"countersign/internal/secret"
+	"countersign/internal/testenv"
+)
+
+// TestManyPINs uses a hundred PINs, each right: whatever bytes their auth
+// values are made of, the chip takes them.
+func TestManyPINs(t *testing.T) {
+	p, err := tpm.Open(testenv.StartSWTPM(t).Spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	digest := sha256.Sum256([]byte("approve"))
+	for i := range 100 {
+		pin := fmt.Sprintf("%012d", i*7919)
+		key, err := p.Create(context.Background(), secret.New([]byte(pin)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := key.Sign(context.Background(), digest[:], secret.New([]byte(pin))); err != nil {
+			t.Errorf("the right PIN %s: %v", pin, err)
+		}
+		if err := key.Delete(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
