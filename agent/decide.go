@@ -78,12 +78,12 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 // class demands it, else with the device key.
 func (p *profile) sign(ctx context.Context, d *protocol.Decision, pin secret.Value) (string, error) {
 	if protocol.RoleFor(d.Decision, d.UV.Class) == protocol.RoleDevice {
-		return protocol.SignDecision(hsm.Signer(ctx, p.device, secret.Value{}), d)
+		return protocol.SignDecision(hsm.Signer(ctx, p.device, hsm.Auth{}), d)
 	}
 	if err := p.pins.check(); err != nil {
 		return "", err
 	}
-	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval, pin), d)
+	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval, hsm.Auth{PIN: pin}), d)
 	p.pins.used(err)
 	return compact, err
 }

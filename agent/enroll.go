@@ -91,23 +91,24 @@ func (a *Agent) prepare(ctx context.Context, uid uint32, uri protocol.EnrollURI,
 	}
 	approval, err := a.newKey(ctx, in.PIN, &e.Keys.Approval, &e.Start.ApprovalCSR)
 	if err != nil {
-		return nil, errors.Join(told(chipError(err), err), device.Delete(ctx))
+		return nil, errors.Join(told(chipError(err), err), device.Delete(ctx, hsm.Auth{}))
 	}
 	if err := a.cfg.State.BeginEnrollment(e); err != nil {
-		return nil, errors.Join(err, device.Delete(ctx), approval.Delete(ctx))
+		return nil, errors.Join(err, device.Delete(ctx, hsm.Auth{}), approval.Delete(ctx, hsm.Auth{}))
 	}
 	return e, nil
 }
 
 // newKey makes one key and a CSR that proves its possession.
 func (a *Agent) newKey(ctx context.Context, pin secret.Value, reference, csr *[]byte) (hsm.Key, error) {
-	key, err := a.cfg.Provider.Create(ctx, pin)
+	auth := hsm.Auth{PIN: pin}
+	key, err := a.cfg.Provider.Create(ctx, hsm.Template{Auth: auth, PINBound: !pin.Empty()})
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "countersign"}}
-	if *csr, err = x509.CreateCertificateRequest(rand.Reader, template, hsm.Signer(ctx, key, pin)); err != nil {
-		return nil, errors.Join(err, key.Delete(ctx))
+	if *csr, err = x509.CreateCertificateRequest(rand.Reader, template, hsm.Signer(ctx, key, auth)); err != nil {
+		return nil, errors.Join(err, key.Delete(ctx, auth))
 	}
 	*reference = key.Reference()
 	return key, nil

@@ -9,7 +9,6 @@ import (
 	"sync"
 
 	"countersign/hsm"
-	"countersign/internal/secret"
 )
 
 // lazyKey is a hardware key whose certificate is known and that is opened in
@@ -37,25 +36,35 @@ func newLazyKey(provider hsm.Provider, reference []byte, chain [][]byte) (*lazyK
 // Public implements hsm.Key.
 func (k *lazyKey) Public() crypto.PublicKey { return k.public }
 
+// Protection implements hsm.Key. It is not known before the key was opened.
+func (k *lazyKey) Protection() hsm.Protection {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.key == nil {
+		return hsm.Protection{}
+	}
+	return k.key.Protection()
+}
+
 // Reference implements hsm.Key.
 func (k *lazyKey) Reference() []byte { return k.reference }
 
 // Sign implements hsm.Key.
-func (k *lazyKey) Sign(ctx context.Context, digest []byte, pin secret.Value) ([]byte, error) {
+func (k *lazyKey) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, error) {
 	key, err := k.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return key.Sign(ctx, digest, pin)
+	return key.Sign(ctx, digest, auth)
 }
 
 // Delete implements hsm.Key.
-func (k *lazyKey) Delete(ctx context.Context) error {
+func (k *lazyKey) Delete(ctx context.Context, auth hsm.Auth) error {
 	key, err := k.open(ctx)
 	if err != nil {
 		return err
 	}
-	return key.Delete(ctx)
+	return key.Delete(ctx, auth)
 }
 
 // open does not hold the lock while the chip works: two first uses at once

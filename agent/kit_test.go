@@ -51,6 +51,13 @@ func (*softProvider) Name() string { return "tpm" }
 func (*softProvider) Status(context.Context) (hsm.Status, error) {
 	return hsm.Status{Where: "test"}, nil
 }
+func (*softProvider) Release(context.Context, []byte) error { return nil }
+func (k *softKey) Protection() hsm.Protection {
+	if k.pin == "" {
+		return hsm.Protection{}
+	}
+	return hsm.Protection{Counter: hsm.CounterIndex}
+}
 func (k *softKey) Public() crypto.PublicKey { return k.key.Public() }
 func (k *softKey) Reference() []byte        { return []byte(k.reference) }
 func (p *softProvider) Open(_ context.Context, ref []byte) (hsm.Key, error) {
@@ -62,32 +69,32 @@ func (p *softProvider) Open(_ context.Context, ref []byte) (hsm.Key, error) {
 	return nil, hsm.ErrForeignKey
 }
 
-func (p *softProvider) Create(_ context.Context, pin secret.Value) (hsm.Key, error) {
+func (p *softProvider) Create(_ context.Context, t hsm.Template) (hsm.Key, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	k := &softKey{by: p, reference: fmt.Sprintf("key %d", len(p.keys)), key: key, pin: string(pin.Reveal())}
+	k := &softKey{by: p, reference: fmt.Sprintf("key %d", len(p.keys)), key: key, pin: string(t.PIN.Reveal())}
 	p.keys[k.reference] = k
 	return k, nil
 }
 
-func (k *softKey) Sign(ctx context.Context, digest []byte, pin secret.Value) ([]byte, error) {
+func (k *softKey) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, error) {
 	k.by.mu.Lock()
 	defer k.by.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if k.pin != "" && k.pin != string(pin.Reveal()) {
+	if k.pin != "" && k.pin != string(auth.PIN.Reveal()) {
 		return nil, &hsm.PINError{TriesLeft: 4}
 	}
 	k.signed++
 	return ecdsa.SignASN1(rand.Reader, k.key, digest)
 }
 
-func (k *softKey) Delete(context.Context) error {
+func (k *softKey) Delete(context.Context, hsm.Auth) error {
 	k.by.mu.Lock()
 	defer k.by.mu.Unlock()
 	delete(k.by.keys, k.reference)
@@ -177,8 +184,8 @@ func newKit(t *testing.T) *kit {
 // enroll stores a profile and returns its id.
 func (k *kit) enroll(id string, uid uint32, url string) string {
 	k.t.Helper()
-	device, err1 := k.chip.Create(k.t.Context(), secret.Value{})
-	approval, err2 := k.chip.Create(k.t.Context(), secret.New([]byte(testPIN)))
+	device, err1 := k.chip.Create(k.t.Context(), hsm.Template{})
+	approval, err2 := k.chip.Create(k.t.Context(), hsm.Template{Auth: hsm.Auth{PIN: secret.New([]byte(testPIN))}, PINBound: true})
 	if err := errors.Join(err1, err2); err != nil {
 		k.t.Fatal(err)
 	}

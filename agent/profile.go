@@ -13,7 +13,6 @@ import (
 	"countersign/agent/state"
 	"countersign/agent/upstream"
 	"countersign/hsm"
-	"countersign/internal/secret"
 	"countersign/ipc"
 	"countersign/protocol"
 )
@@ -99,7 +98,7 @@ func (p *profile) run(ctx context.Context) {
 // connect makes the client whose TLS handshakes the device key signs.
 func (p *profile) connect(ctx context.Context) (*upstream.Client, error) {
 	s := p.get()
-	cert := tls.Certificate{Certificate: s.DeviceChain, PrivateKey: hsm.Signer(ctx, p.device, secret.Value{})}
+	cert := tls.Certificate{Certificate: s.DeviceChain, PrivateKey: hsm.Signer(ctx, p.device, hsm.Auth{})}
 	return upstream.ForDevice(s.DeviceURL, s.Root, cert)
 }
 

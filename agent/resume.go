@@ -51,7 +51,7 @@ func (a *Agent) abandon(e *state.Enrollment) error {
 			continue
 		}
 		if err == nil {
-			err = key.Delete(ctx)
+			err = key.Delete(ctx, hsm.Auth{})
 		}
 		if err != nil {
 			return fmt.Errorf("agent: delete key: %w", err)

@@ -51,16 +51,13 @@ type EnrollmentStart struct {
 	Attestation StartAttestation `json:"attestation"`
 }
 
-// StartAttestation opens the attestation of both keys.
-type StartAttestation struct {
-	Format string `json:"format"`
-}
-
 // EnrollmentStarted answers the first step with 201.
 type EnrollmentStarted struct {
 	ID string `json:"id"`
 	// Challenge is the nonce that the second step's attestation covers.
 	Challenge []byte `json:"challenge"`
+	// Credential is there where StartAttestation had its member tpm2.
+	Credential *Credential `json:"credential,omitempty"`
 }
 
 // Activation is the second step, POST PathEnrollments/{id}/activation. It is
@@ -68,6 +65,8 @@ type EnrollmentStarted struct {
 type Activation struct {
 	// Token is the enrollment token again: it authenticates this step too.
 	Token string `json:"token"`
+	// Attestation is missing with AttestationNone.
+	Attestation *ProofAttestation `json:"attestation,omitempty"`
 }
 
 // Enrolled answers the second step with 200: all that a device needs.

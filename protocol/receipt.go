@@ -24,15 +24,32 @@ const (
 	AttestationPIV  = "piv"
 )
 
-// Verdict is what the server established at enrollment about the keys of a
-// device. It stands inside the signed receipt, so that it need not be taken
-// from plain JSON.
+// Who counts the wrong PINs of a key.
+const (
+	// PINCounterIndex: the key's own index in its TPM, which ends it at five.
+	PINCounterIndex = "index"
+	// PINCounterLockout: the TPM's shared counter, which whoever administers
+	// the TPM can reset. A key guarded by it alone is not PIN-bound.
+	PINCounterLockout = "lockout"
+	// PINCounterToken: the token's.
+	PINCounterToken = "token"
+)
+
+// Verdict is what the server established at enrollment about one key of a
+// device. In a receipt it is that of the key which signed the decision, so that
+// it need not be taken from plain JSON.
 type Verdict struct {
 	Format string `json:"format"`
 	// Attested says that the chip itself proved what follows.
 	Attested   bool `json:"attested"`
 	PINBound   bool `json:"pin_bound"`
 	TouchBound bool `json:"touch_bound"`
+	// PINCounter is one of the PINCounter constants, or "" where the chip
+	// proved none.
+	PINCounter string `json:"pin_counter,omitempty"`
+	// Advisory names a published weakness of such a chip, e.g.
+	// "CVE-2024-45678", for whoever decides to take note.
+	Advisory string `json:"advisory,omitempty"`
 	// Isolation is "service" where the agent said it runs under a uid of its
 	// own, else "user".
 	Isolation string `json:"isolation"`
@@ -43,6 +60,7 @@ func (v Verdict) validate() error {
 	err := checkTexts([]textRule{
 		{"attestation.format", v.Format, maxLabel, true},
 		{"attestation.isolation", v.Isolation, maxLabel, true},
+		{"attestation.advisory", v.Advisory, maxLabel, false},
 		{"attestation.chip.vendor", v.Chip.Vendor, maxName, false},
 		{"attestation.chip.model", v.Chip.Model, maxName, false},
 		{"attestation.chip.firmware", v.Chip.Firmware, maxName, false},
@@ -57,6 +75,8 @@ func (v Verdict) validate() error {
 		return errorf(CodeBadMessage, "attestation.isolation is unknown")
 	case v.Attested && v.Format == AttestationNone:
 		return errorf(CodeBadMessage, "attested without an attestation")
+	case !slices.Contains([]string{"", PINCounterIndex, PINCounterLockout, PINCounterToken}, v.PINCounter):
+		return errorf(CodeBadMessage, "attestation.pin_counter is unknown")
 	}
 	return nil
 }

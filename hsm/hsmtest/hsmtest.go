@@ -59,6 +59,11 @@ const (
 // pin returns a fresh secret, since a secret's maker owns and wipes it.
 func pin(s string) secret.Value { return secret.New([]byte(s)) }
 
+func auth(s string) hsm.Auth { return hsm.Auth{PIN: pin(s)} }
+
+// bound is a key bound to a PIN, or to none where it is empty.
+func bound(s string) hsm.Template { return hsm.Template{Auth: auth(s), PINBound: s != ""} }
+
 func digest(s string) []byte {
 	d := sha256.Sum256([]byte(s))
 	return d[:]
@@ -66,7 +71,7 @@ func digest(s string) []byte {
 
 func create(t *testing.T, p hsm.Provider, pinText string) hsm.Key {
 	t.Helper()
-	key, err := p.Create(t.Context(), pin(pinText))
+	key, err := p.Create(t.Context(), bound(pinText))
 	if err != nil {
 		t.Fatalf("Create: %v", err)
 	}
@@ -85,7 +90,7 @@ func public(t *testing.T, key hsm.Key) *ecdsa.PublicKey {
 // mustSign signs and verifies.
 func mustSign(t *testing.T, key hsm.Key, pinText string) {
 	t.Helper()
-	sig, err := key.Sign(t.Context(), digest("a decision"), pin(pinText))
+	sig, err := key.Sign(t.Context(), digest("a decision"), auth(pinText))
 	if err != nil {
 		t.Fatalf("Sign: %v", err)
 	}
@@ -97,7 +102,7 @@ func mustSign(t *testing.T, key hsm.Key, pinText string) {
 // mustRefuse expects Sign to fail with the sentinel.
 func mustRefuse(t *testing.T, key hsm.Key, pinText string, want error) error {
 	t.Helper()
-	sig, err := key.Sign(t.Context(), digest("a decision"), pin(pinText))
+	sig, err := key.Sign(t.Context(), digest("a decision"), auth(pinText))
 	if !errors.Is(err, want) || sig != nil {
 		t.Fatalf("Sign: got %d bytes and error %v, want %v", len(sig), err, want)
 	}
@@ -131,7 +136,7 @@ func testSignWithPIN(t *testing.T, open func(*testing.T) hsm.Provider) {
 func testPINLengths(t *testing.T, open func(*testing.T) hsm.Provider) {
 	p := open(t)
 	for _, n := range []int{1, hsm.MinPIN - 1, hsm.MaxPIN + 1} {
-		if _, err := p.Create(t.Context(), pin(strings.Repeat("7", n))); err == nil {
+		if _, err := p.Create(t.Context(), bound(strings.Repeat("7", n))); err == nil {
 			t.Errorf("Create took a PIN of %d bytes", n)
 		}
 	}
@@ -227,7 +232,7 @@ func testReferenceHoldsNoPIN(t *testing.T, open func(*testing.T) hsm.Provider) {
 func testDigestSize(t *testing.T, open func(*testing.T) hsm.Provider) {
 	key := create(t, open(t), "")
 	for _, n := range []int{0, 20, 31, 33, 64} {
-		if _, err := key.Sign(t.Context(), make([]byte, n), pin("")); err == nil {
+		if _, err := key.Sign(t.Context(), make([]byte, n), auth("")); err == nil {
 			t.Errorf("Sign took a digest of %d bytes", n)
 		}
 	}
@@ -238,12 +243,12 @@ func testEndedContext(t *testing.T, open func(*testing.T) hsm.Provider) {
 	key := create(t, p, rightPIN)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, createErr := p.Create(ctx, pin(""))
+	_, createErr := p.Create(ctx, bound(""))
 	_, openErr := p.Open(ctx, key.Reference())
 	_, statusErr := p.Status(ctx)
-	_, signErr := key.Sign(ctx, digest("x"), pin(rightPIN))
+	_, signErr := key.Sign(ctx, digest("x"), auth(rightPIN))
 	for call, err := range map[string]error{
-		"Create": createErr, "Open": openErr, "Status": statusErr, "Sign": signErr, "Delete": key.Delete(ctx),
+		"Create": createErr, "Open": openErr, "Status": statusErr, "Sign": signErr, "Delete": key.Delete(ctx, auth(rightPIN)),
 	} {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s with an ended context: got %v, want %v", call, err, context.Canceled)
@@ -262,7 +267,7 @@ func testConcurrentSigners(t *testing.T, open func(*testing.T) hsm.Provider) {
 		pub := public(t, key)
 		for range 8 {
 			wg.Go(func() {
-				sig, err := key.Sign(ctx, digest(pinText), pin(pinText))
+				sig, err := key.Sign(ctx, digest(pinText), auth(pinText))
 				if err != nil || !ecdsa.VerifyASN1(pub, digest(pinText), sig) {
 					t.Errorf("one of many signers: %v", err)
 				}
@@ -277,7 +282,7 @@ func testDelete(t *testing.T, open func(*testing.T) hsm.Provider) {
 	for _, pinText := range []string{"", rightPIN} {
 		key, other := create(t, p, pinText), create(t, p, pinText)
 		for range 2 {
-			if err := key.Delete(t.Context()); err != nil {
+			if err := key.Delete(t.Context(), auth(rightPIN)); err != nil {
 				t.Fatalf("Delete: %v", err)
 			}
 		}
@@ -287,7 +292,7 @@ func testDelete(t *testing.T, open func(*testing.T) hsm.Provider) {
 
 func testCertificateRequest(t *testing.T, open func(*testing.T) hsm.Provider) {
 	key := create(t, open(t), rightPIN)
-	signer := hsm.Signer(t.Context(), key, pin(rightPIN))
+	signer := hsm.Signer(t.Context(), key, auth(rightPIN))
 	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "device"}}
 	der, err := x509.CreateCertificateRequest(rand.Reader, template, signer)
 	if err != nil {
@@ -319,7 +324,7 @@ func testStatus(t *testing.T, open func(*testing.T) hsm.Provider) {
 func testErrorsHoldNoPIN(t *testing.T, open func(*testing.T) hsm.Provider) {
 	key := create(t, open(t), rightPIN)
 	const guess = "a guess nobody may log"
-	_, err := key.Sign(t.Context(), digest("x"), pin(guess))
+	_, err := key.Sign(t.Context(), digest("x"), auth(guess))
 	if err == nil || strings.Contains(err.Error(), guess) {
 		t.Errorf("a wrong PIN gave %v, want an error without the PIN", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"countersign/hsm/tpm"
-	"countersign/internal/secret"
 	"countersign/internal/testenv"
 )
 
@@ -21,13 +20,13 @@ func BenchmarkSign(b *testing.B) {
 	defer p.Close()
 	digest := sha256.Sum256([]byte("approve"))
 	for _, c := range []struct{ name, pin string }{{"baseline=without PIN", ""}, {"with PIN", "493817"}} {
-		key, err := p.Create(context.Background(), secret.New([]byte(c.pin)))
+		key, err := p.Create(context.Background(), bound(c.pin))
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
-				if _, err := key.Sign(context.Background(), digest[:], secret.New([]byte(c.pin))); err != nil {
+				if _, err := key.Sign(context.Background(), digest[:], auth(c.pin)); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -19,7 +19,7 @@ func TestDevice(t *testing.T) {
 	chip := testenv.StartSWTPM(t)
 	p := provider(t, "device:"+testenv.TPMDevice(t, chip.Spec()))
 	for _, pinText := range []string{"", rightPIN} {
-		key, err := p.Create(t.Context(), pin(pinText))
+		key, err := p.Create(t.Context(), bound(pinText))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +43,7 @@ func TestDeviceFlushesNothingForeign(t *testing.T) {
 	raw.Close()
 	rec := testenv.RecordTPM(t, chip)
 	p := provider(t, "device:"+testenv.TPMDevice(t, rec.Spec()))
-	_, err := p.Create(t.Context(), pin(""))
+	_, err := p.Create(t.Context(), bound(""))
 	if !errors.Is(err, hsm.ErrUnavailable) || !strings.Contains(err.Error(), "memory") {
 		t.Errorf("no free object slot: %v", err)
 	}

@@ -28,7 +28,7 @@ func TestAbsentTPMComesLater(t *testing.T) {
 		}
 	}
 	p := provider(t, chip.Spec())
-	if _, err := p.Create(t.Context(), pin("")); !errors.Is(err, hsm.ErrUnavailable) {
+	if _, err := p.Create(t.Context(), bound("")); !errors.Is(err, hsm.ErrUnavailable) {
 		t.Errorf("Create without a TPM: %v", err)
 	}
 	chip.Start()
@@ -60,7 +60,7 @@ func TestSocketWithoutTPM(t *testing.T) {
 func TestPowerCuts(t *testing.T) {
 	chip := testenv.StartSWTPM(t)
 	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), pin(rightPIN))
+	key, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestPowerCuts(t *testing.T) {
 		mustMiss(t, key, left)
 	}
 	chip.Restart()
-	if _, err := key.Sign(t.Context(), digest(), pin(rightPIN)); !errors.Is(err, hsm.ErrPINLocked) {
+	if _, err := key.Sign(t.Context(), digest(), auth(rightPIN)); !errors.Is(err, hsm.ErrPINLocked) {
 		t.Errorf("a locked key after a power cut: %v", err)
 	}
 	if err := p.Close(); err != nil {
@@ -91,7 +91,7 @@ func TestPowerCuts(t *testing.T) {
 func mustMiss(t *testing.T, key hsm.Key, left int) {
 	t.Helper()
 	var pe *hsm.PINError
-	_, err := key.Sign(t.Context(), digest(), pin(wrongPIN))
+	_, err := key.Sign(t.Context(), digest(), auth(wrongPIN))
 	if !errors.As(err, &pe) || pe.TriesLeft != left {
 		t.Fatalf("a wrong PIN: %v, want %d tries left", err, left)
 	}
@@ -102,7 +102,7 @@ func mustMiss(t *testing.T, key hsm.Key, left int) {
 func TestLostConnectionWhileSigning(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
 	p := provider(t, rec.Spec())
-	key, err := p.Create(t.Context(), pin(rightPIN))
+	key, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func TestLostConnectionWhileSigning(t *testing.T) {
 	} {
 		for _, fault := range []testenv.Fault{testenv.CutBefore, testenv.CutAfter} {
 			rec.Inject(code, fault)
-			if _, err := key.Sign(t.Context(), digest(), pin(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+			if _, err := key.Sign(t.Context(), digest(), auth(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
 				t.Errorf("command %v, fault %v: %v", code, fault, err)
 			}
 			mustSign(t, key, rightPIN)
@@ -132,7 +132,7 @@ func TestLostConnectionWhileCreating(t *testing.T) {
 	} {
 		for _, fault := range []testenv.Fault{testenv.CutBefore, testenv.CutAfter} {
 			rec.Inject(code, fault)
-			if _, err := p.Create(t.Context(), pin(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+			if _, err := p.Create(t.Context(), bound(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
 				t.Errorf("command %v, fault %v: %v", code, fault, err)
 			}
 		}
@@ -150,7 +150,7 @@ func TestLostConnectionWhileCreating(t *testing.T) {
 func TestHungTPM(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
 	p := provider(t, rec.Spec())
-	key, err := p.Create(t.Context(), pin(rightPIN))
+	key, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestHungTPM(t *testing.T) {
 		rec.Inject(code, testenv.Hang)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		start := time.Now()
-		_, err := key.Sign(ctx, digest(), pin(rightPIN))
+		_, err := key.Sign(ctx, digest(), auth(rightPIN))
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, hsm.ErrUnavailable) {
 			t.Errorf("hung in %v: %v", code, err)
@@ -173,7 +173,7 @@ func TestHungTPM(t *testing.T) {
 func TestHungTPMEndsWithCancel(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
 	p := provider(t, rec.Spec())
-	key, err := p.Create(t.Context(), pin(""))
+	key, err := p.Create(t.Context(), bound(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,14 +182,14 @@ func TestHungTPMEndsWithCancel(t *testing.T) {
 	done := make(chan error)
 	before := rec.Count(tpm2.TPMCCSign)
 	go func() {
-		_, err := key.Sign(ctx, digest(), pin(""))
+		_, err := key.Sign(ctx, digest(), auth(""))
 		done <- err
 	}()
 	testenv.Eventually(t, "the command reaches the TPM", func() bool { return rec.Count(tpm2.TPMCCSign) > before })
 	// Somebody else in the queue keeps to an own deadline.
 	impatient, stop := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer stop()
-	if _, err := key.Sign(impatient, digest(), pin("")); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := key.Sign(impatient, digest(), hsm.Auth{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("behind a hung caller: %v", err)
 	}
 	cancel()
@@ -202,7 +202,7 @@ func TestHungTPMEndsWithCancel(t *testing.T) {
 func TestRetryIsObeyed(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
 	p := provider(t, rec.Spec())
-	key, err := p.Create(t.Context(), pin(rightPIN))
+	key, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestLeftoversAreSwept(t *testing.T) {
 	}
 	raw.Close()
 	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), pin(rightPIN))
+	key, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +234,7 @@ func TestLeftoversAreSwept(t *testing.T) {
 func TestCloseLeavesNothing(t *testing.T) {
 	chip := testenv.StartSWTPM(t)
 	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), pin(rightPIN))
+	key, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +245,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := key.Sign(t.Context(), digest(), pin(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+	if _, err := key.Sign(t.Context(), digest(), auth(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
 		t.Errorf("sign after Close: %v", err)
 	}
 	if left := chip.Dial().Loaded(); len(left) != 0 {
@@ -258,7 +258,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 func TestIdleConnectionIsReleased(t *testing.T) {
 	chip := testenv.StartSWTPM(t)
 	p := provider(t, chip.Spec(), tpm.WithIdle(20*time.Millisecond))
-	key, err := p.Create(t.Context(), pin(""))
+	key, err := p.Create(t.Context(), bound(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +294,7 @@ func TestOwnerPassword(t *testing.T) {
 	}
 	raw.Close()
 	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), pin(rightPIN))
+	key, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -311,12 +311,12 @@ func TestOwnerPassword(t *testing.T) {
 	}
 	mustSign(t, key, rightPIN)
 	mustMiss(t, key, -1)
-	device, err := p.Create(t.Context(), pin(""))
+	device, err := p.Create(t.Context(), bound(""))
 	if err != nil {
 		t.Fatalf("a key without PIN needs no owner: %v", err)
 	}
 	mustSign(t, device, "")
-	if _, err := p.Create(t.Context(), pin(rightPIN)); !errors.Is(err, hsm.ErrPermission) {
+	if _, err := p.Create(t.Context(), bound(rightPIN)); !errors.Is(err, hsm.ErrPermission) {
 		t.Errorf("a PIN index with the owner's password set: %v", err)
 	}
 }

@@ -26,14 +26,14 @@ var _ hsm.Key = (*key)(nil)
 
 // Create implements hsm.Provider. With a PIN it also takes one NV index of the
 // chip, which Delete gives back.
-func (p *Provider) Create(ctx context.Context, pin secret.Value) (hsm.Key, error) {
-	if n := len(pin.Reveal()); !pin.Empty() && (n < hsm.MinPIN || n > hsm.MaxPIN) {
-		return nil, fmt.Errorf("tpm: a PIN has %d to %d bytes", hsm.MinPIN, hsm.MaxPIN)
+func (p *Provider) Create(ctx context.Context, t hsm.Template) (hsm.Key, error) {
+	if err := checkTemplate(t); err != nil {
+		return nil, fmt.Errorf("tpm: create a key: %w", err)
 	}
 	var ref *reference
 	var encoded []byte
 	err := p.link.do(ctx, func(c *chip) (err error) {
-		if ref, err = c.newKey(pin); err != nil {
+		if ref, err = c.newKey(t); err != nil {
 			return err
 		}
 		encoded, err = ref.encode()
@@ -43,6 +43,33 @@ func (p *Provider) Create(ctx context.Context, pin secret.Value) (hsm.Key, error
 		return nil, fmt.Errorf("tpm: create a key: %w", err)
 	}
 	return &key{p, ref, encoded}, nil
+}
+
+func checkTemplate(t hsm.Template) error {
+	switch n := len(t.PIN.Reveal()); {
+	case t.Touch:
+		return fmt.Errorf("%w: a TPM has no touch sensor", hsm.ErrUnsupported)
+	case t.Algorithm != "" && t.Algorithm != hsm.ES256:
+		return fmt.Errorf("%w: algorithm %s", hsm.ErrUnsupported, t.Algorithm)
+	case t.PINBound && n == 0:
+		return hsm.ErrPINRequired
+	case t.PINBound && (n < hsm.MinPIN || n > hsm.MaxPIN):
+		return fmt.Errorf("%w: it has %d to %d bytes", hsm.ErrBadPIN, hsm.MinPIN, hsm.MaxPIN)
+	}
+	return nil
+}
+
+// Release implements hsm.Provider: what outlives a crash is the PIN index.
+func (p *Provider) Release(ctx context.Context, reservation []byte) error {
+	public, err := tpm2.Unmarshal[tpm2.TPMSNVPublic](reservation)
+	if err != nil {
+		return fmt.Errorf("tpm: release: %w: %w", hsm.ErrBadReference, err)
+	}
+	err = p.link.do(ctx, func(c *chip) error { return c.undefine(&pinIndex{public: *public}) })
+	if err != nil {
+		return fmt.Errorf("tpm: release: %w", err)
+	}
+	return nil
 }
 
 // Open implements hsm.Provider. It asks the chip, so that a foreign or
@@ -68,20 +95,28 @@ func (p *Provider) Open(ctx context.Context, encoded []byte) (hsm.Key, error) {
 // Public implements hsm.Key.
 func (k *key) Public() crypto.PublicKey { return k.verifier }
 
+// Protection implements hsm.Key.
+func (k *key) Protection() hsm.Protection {
+	if k.index == nil {
+		return hsm.Protection{}
+	}
+	return hsm.Protection{Counter: hsm.CounterIndex}
+}
+
 // Reference implements hsm.Key.
 func (k *key) Reference() []byte { return append([]byte(nil), k.encoded...) }
 
 // Sign implements hsm.Key. A PIN given to a key without PIN is ignored.
-func (k *key) Sign(ctx context.Context, digest []byte, pin secret.Value) ([]byte, error) {
+func (k *key) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, error) {
 	if len(digest) != sha256.Size {
 		return nil, fmt.Errorf("tpm: sign: digest of %d bytes, want %d", len(digest), sha256.Size)
 	}
-	if k.index != nil && pin.Empty() {
+	if k.index != nil && auth.PIN.Empty() {
 		return nil, fmt.Errorf("tpm: sign: %w", hsm.ErrPINRequired)
 	}
 	var signature []byte
 	err := k.provider.link.do(ctx, func(c *chip) (err error) {
-		signature, err = c.sign(k.reference, digest, pin)
+		signature, err = c.sign(k.reference, digest, auth.PIN)
 		return err
 	})
 	if err != nil {
@@ -91,7 +126,7 @@ func (k *key) Sign(ctx context.Context, digest []byte, pin secret.Value) ([]byte
 }
 
 // Delete implements hsm.Key. Only a PIN-bound key leaves something in the chip.
-func (k *key) Delete(ctx context.Context) error {
+func (k *key) Delete(ctx context.Context, _ hsm.Auth) error {
 	if k.index == nil {
 		return nil
 	}
@@ -103,15 +138,15 @@ func (k *key) Delete(ctx context.Context) error {
 }
 
 // newKey makes a key, and its PIN index first where there is a PIN.
-func (c *chip) newKey(pin secret.Value) (*reference, error) {
+func (c *chip) newKey(t hsm.Template) (*reference, error) {
 	r, err := c.rootForNewKeys()
 	if err != nil {
 		return nil, err
 	}
-	if pin.Empty() {
+	if !t.PINBound {
 		return c.newKeyUnder(r, nil)
 	}
-	index, err := c.newPINIndex(r, pin)
+	index, err := c.newPINIndex(r, t)
 	if err != nil {
 		return nil, err
 	}

@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"testing"
 
+	"countersign/hsm"
 	"countersign/hsm/tpm"
-	"countersign/internal/secret"
 	"countersign/internal/testenv"
 )
 
@@ -22,14 +22,14 @@ func TestManyPINs(t *testing.T) {
 	digest := sha256.Sum256([]byte("approve"))
 	for i := range 100 {
 		pin := fmt.Sprintf("%012d", i*7919)
-		key, err := p.Create(context.Background(), secret.New([]byte(pin)))
+		key, err := p.Create(context.Background(), bound(pin))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := key.Sign(context.Background(), digest[:], secret.New([]byte(pin))); err != nil {
+		if _, err := key.Sign(context.Background(), digest[:], auth(pin)); err != nil {
 			t.Errorf("the right PIN %s: %v", pin, err)
 		}
-		if err := key.Delete(context.Background()); err != nil {
+		if err := key.Delete(context.Background(), hsm.Auth{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -70,7 +70,7 @@ func (x *pinIndex) keyPolicy() ([]byte, error) {
 
 // newPINIndex defines an index with the PIN and writes it once. On failure
 // nothing stays behind.
-func (c *chip) newPINIndex(r *root, pin secret.Value) (*pinIndex, error) {
+func (c *chip) newPINIndex(r *root, t hsm.Template) (*pinIndex, error) {
 	authority, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -79,9 +79,9 @@ func (c *chip) newPINIndex(r *root, pin secret.Value) (*pinIndex, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth := authValue(pin)
+	auth := authValue(t.PIN)
 	defer clear(auth)
-	err = c.define(r, index, auth)
+	err = c.define(r, index, auth, t.Reserve)
 	if err == nil {
 		err = c.arm(r, index, authority)
 	}
@@ -140,12 +140,17 @@ func indexTemplate(authority *ecdsa.PublicKey) (*pinIndex, error) {
 
 // define tries random handles of the owner's range (TCG Registry of Reserved
 // TPM 2.0 Handles, 2.2.2) until one is free.
-func (c *chip) define(r *root, x *pinIndex, auth []byte) error {
+func (c *chip) define(r *root, x *pinIndex, auth []byte, reserve func([]byte) error) error {
 	const first, mask, attempts = 0x01800000, 0x003fffff, 8
 	for range attempts {
 		var random [4]byte
 		_, _ = rand.Read(random[:])
 		x.public.NVIndex = tpm2.TPMHandle(first | binary.BigEndian.Uint32(random[:])&mask)
+		if reserve != nil {
+			if err := reserve(tpm2.Marshal(x.public)); err != nil {
+				return fmt.Errorf("reserve: %w", err)
+			}
+		}
 		_, err := tpm2.NVDefineSpace{
 			AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: r.session(nil)},
 			Auth:       tpm2.TPM2BAuth{Buffer: auth},

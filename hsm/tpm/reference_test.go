@@ -57,7 +57,7 @@ func TestMixedReferences(t *testing.T) {
 	p := provider(t, testenv.StartSWTPM(t).Spec())
 	refs := map[string][]byte{}
 	for name, pinText := range map[string]string{"a": rightPIN, "b": rightPIN, "device": ""} {
-		key, err := p.Create(t.Context(), pin(pinText))
+		key, err := p.Create(t.Context(), bound(pinText))
 		if err != nil {
 			t.Fatal(err)
 		}

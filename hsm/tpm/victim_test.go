@@ -20,6 +20,11 @@ const rightPIN, wrongPIN = "493817", "000000"
 
 func pin(s string) secret.Value { return secret.New([]byte(s)) }
 
+func auth(s string) hsm.Auth { return hsm.Auth{PIN: pin(s)} }
+
+// bound is a key bound to a PIN, or to none where it is empty.
+func bound(s string) hsm.Template { return hsm.Template{Auth: auth(s), PINBound: s != ""} }
+
 func guess(pinText string) []byte { return tpm.AuthValue(pin(pinText)) }
 
 // victim is an approval key as its thief sees it.
@@ -35,7 +40,7 @@ func newVictim(t *testing.T) *victim {
 	t.Helper()
 	v := &victim{tpm: testenv.StartSWTPM(t)}
 	v.use(t, func(p *tpm.Provider) {
-		key, err := p.Create(t.Context(), pin(rightPIN))
+		key, err := p.Create(t.Context(), bound(rightPIN))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +75,7 @@ func (v *victim) sign(t *testing.T, pinText string) error {
 	v.use(t, func(p *tpm.Provider) {
 		var key hsm.Key
 		if key, err = p.Open(t.Context(), v.reference); err == nil {
-			_, err = key.Sign(t.Context(), make([]byte, sha256.Size), pin(pinText))
+			_, err = key.Sign(t.Context(), make([]byte, sha256.Size), auth(pinText))
 		}
 	})
 	return err

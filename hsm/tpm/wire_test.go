@@ -23,15 +23,15 @@ func TestWireCarriesNoPIN(t *testing.T) {
 	p := provider(t, rec.Spec())
 	const other = "a PIN so long that it cannot be there by chance"
 	for _, pinText := range []string{rightPIN, other} {
-		key, err := p.Create(t.Context(), pin(pinText))
+		key, err := p.Create(t.Context(), bound(pinText))
 		if err != nil {
 			t.Fatal(err)
 		}
 		mustSign(t, key, pinText)
-		if _, err := key.Sign(t.Context(), digest(), pin(wrongPIN)); !errors.Is(err, hsm.ErrWrongPIN) {
+		if _, err := key.Sign(t.Context(), digest(), auth(wrongPIN)); !errors.Is(err, hsm.ErrWrongPIN) {
 			t.Fatal(err)
 		}
-		if err := key.Delete(t.Context()); err != nil {
+		if err := key.Delete(t.Context(), hsm.Auth{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -66,7 +66,7 @@ func allSalted(t *testing.T, rec *testenv.TPMRecorder) {
 // Each new index is put to the test whether a session can be bound to it.
 func TestNewIndexIsTriedForBinding(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
-	key, err := provider(t, rec.Spec()).Create(t.Context(), pin(rightPIN))
+	key, err := provider(t, rec.Spec()).Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestRecorderSees(t *testing.T) {
 	p := provider(t, rec.Spec())
 	var keys []hsm.Key
 	for range 2 {
-		key, err := p.Create(t.Context(), pin(""))
+		key, err := p.Create(t.Context(), bound(""))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -120,11 +120,11 @@ func TestRecorderSees(t *testing.T) {
 func TestSignaturesArePutDownToTheirKey(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
 	p := provider(t, rec.Spec())
-	approval, err := p.Create(t.Context(), pin(rightPIN))
+	approval, err := p.Create(t.Context(), bound(rightPIN))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := approval.Sign(t.Context(), digest(), pin(wrongPIN)); !errors.Is(err, hsm.ErrWrongPIN) {
+	if _, err := approval.Sign(t.Context(), digest(), auth(wrongPIN)); !errors.Is(err, hsm.ErrWrongPIN) {
 		t.Fatal(err)
 	}
 	if n := rec.SuccessfulSigns(ecdsaPublic(t, approval)); n != 0 {
@@ -141,7 +141,7 @@ func TestCommandsPerSignature(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
 	p := provider(t, rec.Spec())
 	for pinText, want := range map[string]int{"": 3, rightPIN: 8} {
-		key, err := p.Create(t.Context(), pin(pinText))
+		key, err := p.Create(t.Context(), bound(pinText))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func ecdsaPublic(t *testing.T, key hsm.Key) *ecdsa.PublicKey {
 
 func mustSign(t *testing.T, key hsm.Key, pinText string) {
 	t.Helper()
-	sig, err := key.Sign(t.Context(), digest(), pin(pinText))
+	sig, err := key.Sign(t.Context(), digest(), auth(pinText))
 	if err != nil {
 		t.Fatalf("sign: %v", err)
 	}

@@ -15,7 +15,6 @@ import (
 
 	"countersign/hsm"
 	"countersign/hsm/tpm"
-	"countersign/internal/secret"
 	"countersign/protocol"
 )
 
@@ -45,7 +44,7 @@ func (d *device) impostor(t *testing.T) *impostor {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(root)
-	cert := tls.Certificate{Certificate: i.profile.DeviceChain, PrivateKey: hsm.Signer(context.Background(), i.key("device.pem"), secret.Value{})}
+	cert := tls.Certificate{Certificate: i.profile.DeviceChain, PrivateKey: hsm.Signer(context.Background(), i.key("device.pem"), hsm.Auth{})}
 	i.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}}}
 	return i
 }
@@ -111,7 +110,7 @@ func TestResentDecision(t *testing.T) {
 	}
 	other.Decision, other.Reason, other.Number = protocol.Deny, protocol.ReasonCancelled, ""
 	other.UV = protocol.UV{Method: protocol.UVNone, Class: protocol.C0, Surface: protocol.SurfaceCLI}
-	compact, err := protocol.SignDecision(hsm.Signer(context.Background(), i.key("device.pem"), secret.Value{}), other)
+	compact, err := protocol.SignDecision(hsm.Signer(context.Background(), i.key("device.pem"), hsm.Auth{}), other)
 	if err != nil {
 		t.Fatal(err)
 	}
