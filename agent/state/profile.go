@@ -95,8 +95,19 @@ func loadProfile(dir string) (p Profile, err error) {
 	if p.ID != filepath.Base(dir) {
 		return Profile{}, fmt.Errorf("it is a copy of the profile %q", p.ID)
 	}
-	p.Keys, err = loadKeys(dir)
-	return p, err
+	if p.Keys, err = loadKeys(dir); err != nil {
+		return Profile{}, err
+	}
+	return p, resumeRenewal(dir, &p)
+}
+
+// resumeRenewal makes good a crash in the middle of CompleteRenewal.
+func resumeRenewal(dir string, p *Profile) error {
+	r, err := loadRenewal(dir)
+	if err != nil || r == nil || r.Renewed == nil {
+		return err
+	}
+	return completeRenewal(dir, p, r)
 }
 
 // SaveProfile replaces what is known of an existing profile; its keys stay.
