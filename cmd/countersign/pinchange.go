@@ -1,13 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 
-	"countersign/internal/secret"
 	"countersign/ipc"
 	"countersign/session/prompt"
 )
@@ -74,25 +71,4 @@ func (a *app) askPINChange(ctx context.Context) (in ipc.PINChange, err error) {
 	}
 	in.New, err = chooseTwice(ctx, tty)
 	return in, err
-}
-
-// chooseTwice has a person type a new PIN until two are the same.
-func chooseTwice(ctx context.Context, tty *prompt.TTY) (secret.Value, error) {
-	for {
-		first, err := prompt.ReadPIN(ctx, tty, "New PIN: ")
-		if err != nil {
-			return secret.Value{}, noAnswer(err)
-		}
-		second, err := prompt.ReadPIN(ctx, tty, "Again: ")
-		if err != nil {
-			return secret.Value{}, noAnswer(err)
-		}
-		same := bytes.Equal(first.Reveal(), second.Reveal())
-		second.Wipe()
-		if same {
-			return first, nil
-		}
-		first.Wipe()
-		fmt.Fprintln(tty, "The two are not the same.")
-	}
 }
