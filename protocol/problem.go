@@ -38,6 +38,7 @@ const (
 	ProblemTokenExpired    = "token_expired"
 	ProblemBadCSR          = "bad_csr"
 	ProblemAttestation     = "attestation_refused"
+	ProblemPolicy          = "policy_unmet"
 	ProblemUserLocked      = "user_locked"
 	ProblemDeviceLimit     = "device_limit"
 	ProblemRevoked         = "enrollment_revoked"
