@@ -142,8 +142,10 @@ func testAttestations(t *testing.T, s, _ store.Store) {
 	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.AddAttestation(a) })
 	same(f, a, read)
 	proof := protocol.ProofAttestation{
-		TPM2: &protocol.TPM2Proof{Secret: protocol.Blob{8}, Device: &protocol.TPM2Key{Public: protocol.Blob{9}}},
-		PIV:  &protocol.PIVProof{Approval: protocol.Blob{10}},
+		TPM2: &protocol.TPM2Proof{Secret: protocol.Blob{8}, Device: &protocol.TPM2Key{
+			Public: protocol.Blob{9}, Creation: protocol.Blob{10}, Attest: protocol.Blob{11}, Signature: protocol.Blob{12},
+		}},
+		PIV: &protocol.PIVProof{Approval: protocol.Blob{13}},
 	}
 	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.ProveAttestation("e", proof) })
 	f.update(func(tx store.Tx) error { return tx.ProveAttestation("d", proof) })

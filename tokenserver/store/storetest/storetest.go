@@ -81,7 +81,7 @@ func (f fixture) device(id string) store.Device {
 		ID: id, Enrollment: "e-" + id, Profile: "p-" + id, User: "alice", TokenHash: []byte("t"), State: store.DevicePending,
 		Facts:   protocol.DeviceFacts{Name: "laptop", Chip: protocol.Chip{Vendor: "v"}},
 		Verdict: protocol.Verdict{Format: protocol.AttestationNone, Isolation: "user"},
-
+		// Not the same, lest they be mistaken for one another.
 		DeviceVerdict: protocol.Verdict{Format: protocol.AttestationNone, Isolation: "service"},
 		Challenge:     []byte{2}, DeviceCSR: []byte{3}, ApprovalCSR: []byte{4}, DeviceKey: "dk-" + id, ApprovalKey: "ak-" + id,
 		Confirm: true, Replaces: "old", Code: "123456", CreatedAt: f.at, ChangedAt: f.at,
