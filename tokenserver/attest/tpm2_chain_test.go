@@ -15,6 +15,8 @@ import (
 
 	"countersign/protocol"
 	"countersign/tokenserver/attest"
+
+	"github.com/google/go-tpm/tpm2"
 )
 
 func TestChainsThatAreTaken(t *testing.T) {
@@ -171,7 +173,7 @@ func TestChainsThatAreNone(t *testing.T) {
 	for name, der := range map[string][]byte{
 		"nothing": {}, "garbage": []byte("garbage"), "half": leaf[:200], "padded": append(leaf[:len(leaf):len(leaf)], 0),
 	} {
-		_, _, err := attest.OpenTPM2(c.trust, protocol.TPM2Start{EKChain: []protocol.Blob{der, c.issuer.cert.Raw}, AK: softwareAK(t)})
+		_, _, err := attest.OpenTPM2(c.trust, protocol.TPM2Start{EKChain: []protocol.Blob{der, c.issuer.cert.Raw}, AK: tpm2.Marshal(softwareAK())})
 		if err == nil || !strings.Contains(err.Error(), "cannot be read") {
 			t.Errorf("%s: %v", name, err)
 		}

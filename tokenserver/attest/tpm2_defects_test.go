@@ -329,12 +329,16 @@ func TestStatementsNoTPMWouldMake(t *testing.T) {
 			}
 		}, want: "different firmware"},
 		"other signer":       {change: func(s *tpm2.TPMSAttest) { s.QualifiedSigner.Buffer[5]++ }, want: "outside the endorsement hierarchy"},
-		"a truth value of 2": {raw: func(b []byte) { b[safeOffset(b)] = 2 }, want: "cannot be read"},
+		"a truth value of 2": {raw: func(b []byte) { b[safeOffset] = 2 }, want: "cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newForger(t)
 			f.spoil = func(s *protocol.TPM2Start, p *protocol.TPM2Proof, _ *attest.Keys) {
-				f.pretend(s, p, tt.change, tt.raw)
+				f.pretend(s, p, func(said *tpm2.TPMSAttest) {
+					if tt.change != nil {
+						tt.change(said)
+					}
+				}, tt.raw)
 			}
 			e := f.make()
 			if tt.want != "" {
@@ -348,19 +352,35 @@ func TestStatementsNoTPMWouldMake(t *testing.T) {
 
 // safeOffset is where TPMS_CLOCK_INFO.safe stands in a TPMS_ATTEST with a
 // Qualified Name of 34 and a nonce of 32 bytes.
-func safeOffset([]byte) int { return 4 + 2 + 2 + 34 + 2 + 32 + 8 + 4 + 4 }
+const safeOffset = 4 + 2 + 2 + 34 + 2 + 32 + 8 + 4 + 4
 
-// pretend signs all statements again with a key that is in no chip.
-func (f *forger) pretend(s *protocol.TPM2Start, p *protocol.TPM2Proof, change func(*tpm2.TPMSAttest), raw func([]byte)) {
-	f.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	f.check(err)
-	point, err := key.PublicKey.Bytes()
-	f.check(err)
-	area := f.ak
+// softwareKey is in no chip, and the same each time.
+func softwareKey() *ecdsa.PrivateKey {
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{7}, 32))
+	if err != nil {
+		panic(err)
+	}
+	return key
+}
+
+// softwareAK is what a key in no chip claims to be.
+func softwareAK() tpm2.TPMTPublic {
+	point, err := softwareKey().PublicKey.Bytes()
+	if err != nil {
+		panic(err)
+	}
+	area := signingArea(true, false)
+	area.ObjectAttributes.Restricted = true
 	area.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{
 		X: tpm2.TPM2BECCParameter{Buffer: point[1:33]}, Y: tpm2.TPM2BECCParameter{Buffer: point[33:]},
 	})
+	return area
+}
+
+// pretend signs all statements again by softwareKey.
+func (f *forger) pretend(s *protocol.TPM2Start, p *protocol.TPM2Proof, change func(*tpm2.TPMSAttest), raw func([]byte)) {
+	f.t.Helper()
+	area := softwareAK()
 	s.AK = tpm2.Marshal(area)
 	name, err := tpm2.ObjectName(&area)
 	f.check(err)
@@ -369,19 +389,22 @@ func (f *forger) pretend(s *protocol.TPM2Start, p *protocol.TPM2Proof, change fu
 		said, err := tpm2.Unmarshal[tpm2.TPMSAttest](*statement)
 		f.check(err)
 		said.QualifiedSigner.Buffer = append([]byte{0, 0x0b}, qualified[:]...)
-		if change != nil {
-			change(said)
-		}
+		change(said)
 		*statement = tpm2.Marshal(*said)
 		if raw != nil {
 			raw(*statement)
 		}
-		digest := sha256.Sum256(*statement)
-		*signature = tpm2.Marshal(softSign(f.t, key, digest[:]))
+		*signature = softSigned(f.t, *statement)
 	}
 	sign(&p.Device.Attest, &p.Device.Signature)
 	sign(&p.Approval.Attest, &p.Approval.Signature)
 	sign(&p.Index.Attest, &p.Index.Signature)
+}
+
+func softSigned(t testing.TB, statement []byte) []byte {
+	t.Helper()
+	digest := sha256.Sum256(statement)
+	return tpm2.Marshal(softSign(t, softwareKey(), digest[:]))
 }
 
 // An old proof answers no new challenge, and a new secret needs the chip.
