@@ -38,10 +38,10 @@ func checkMembers(start protocol.StartAttestation) error {
 		// An empty list would be a second way to write that it is missing.
 		fits = piv && tpm == (start.PIV.Device == nil)
 	default:
-		return refuse("the attestation format is unknown")
+		return refused("the attestation format is unknown")
 	}
 	if !fits {
-		return refuse("the attestation has not the members of its format")
+		return refused("the attestation has not the members of its format")
 	}
 	return nil
 }
@@ -69,7 +69,7 @@ func Verify(t Trust, c Case) (Findings, error) {
 	}
 	none := c.Start.Format == protocol.AttestationNone
 	if none != (c.Proof == nil) || (c.Start.TPM2 == nil) != (proof.TPM2 == nil) || (c.Start.PIV == nil) != (proof.PIV == nil) {
-		return Findings{}, refuse("the proof has not the members that the attestation began with")
+		return Findings{}, refused("the proof has not the members that the attestation began with")
 	}
 	switch {
 	case none:

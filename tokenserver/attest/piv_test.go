@@ -92,8 +92,8 @@ func (d *desk) want(want attest.Findings) {
 	}
 }
 
-// refused fails the test unless err is the refusal of an attestation.
-func refused(tb testing.TB, err error) {
+// wantRefusal fails the test unless err is the refusal of an attestation.
+func wantRefusal(tb testing.TB, err error) {
 	tb.Helper()
 	if p := problem.From(err); err == nil || p.Code != protocol.ProblemAttestation || p.Detail == "" {
 		tb.Errorf("not refused, but %v", err)
@@ -295,7 +295,7 @@ func TestPIVRefused(t *testing.T) {
 			d := newDesk(t)
 			spoil(d)
 			_, err := d.verify()
-			refused(t, err)
+			wantRefusal(t, err)
 		})
 	}
 }
@@ -314,7 +314,7 @@ func TestPIVTrustsNoSystemRoots(t *testing.T) {
 	}
 	d.trust.Roots = nil
 	_, err := d.verify()
-	refused(t, err)
+	wantRefusal(t, err)
 }
 
 func TestPIVExtensionsRefused(t *testing.T) {
@@ -348,7 +348,7 @@ func TestPIVExtensionsRefused(t *testing.T) {
 				d := newDesk(t)
 				d.spoil(change)
 				_, err := d.verify()
-				refused(t, err)
+				wantRefusal(t, err)
 			})
 		}
 	}
@@ -356,7 +356,7 @@ func TestPIVExtensionsRefused(t *testing.T) {
 		d := newDesk(t)
 		d.spoil(func(c *x509.Certificate) { c.ExtraExtensions[1].Value = []byte{2, 2, 0, 7} })
 		_, err := d.verify()
-		refused(t, err)
+		wantRefusal(t, err)
 	})
 }
 
@@ -543,7 +543,7 @@ func TestMembersFitTheFormat(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := attest.Verify(d.trust, attest.Case{Start: c.start, Proof: c.proof, Nonce: d.c.Nonce, Keys: d.c.Keys})
-			refused(t, err)
+			wantRefusal(t, err)
 		})
 	}
 }
