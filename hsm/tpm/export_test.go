@@ -2,6 +2,8 @@ package tpm
 
 import (
 	"context"
+	"encoding/asn1"
+	"encoding/pem"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
@@ -41,3 +43,19 @@ func (l line) Send(cmd []byte) (rsp []byte, err error) {
 }
 
 func (line) Close() error { return nil }
+
+// AsVersion1 is a reference as it was written before creation data was kept.
+func AsVersion1(encoded []byte) ([]byte, error) {
+	first, rest := pem.Decode(encoded)
+	second, _ := pem.Decode(rest)
+	var now appendix
+	if _, err := asn1.Unmarshal(second.Bytes, &now); err != nil {
+		return nil, err
+	}
+	der, err := asn1.Marshal(struct {
+		Version                                              int
+		Root, CreationHash, CreationTicket, Index, Authority []byte
+	}{1, now.Root, now.CreationHash, now.CreationTicket, now.Index, now.Authority})
+	second.Bytes = der
+	return append(pem.EncodeToMemory(first), pem.EncodeToMemory(second)...), err
+}
