@@ -182,7 +182,7 @@ func (c *chip) newKeyUnder(r *root, index *pinIndex) (*reference, error) {
 	}
 	return &reference{
 		parent: r.file(), private: rsp.OutPrivate, public: *public, root: r.name.Buffer,
-		hash: rsp.CreationHash.Buffer, ticket: rsp.CreationTicket,
+		creation: rsp.CreationData.Bytes(), hash: rsp.CreationHash.Buffer, ticket: rsp.CreationTicket,
 		index: index, verifier: verifier,
 	}, nil
 }

@@ -31,9 +31,11 @@ type appendix struct {
 	CreationTicket []byte // TPMT_TK_CREATION
 	Index          []byte // TPMS_NV_PUBLIC of the PIN index; empty without PIN
 	Authority      []byte // TPMT_PUBLIC of the key that allowed its one write
+	// Creation is the TPMS_CREATION_DATA that the hash is of. Version 1 has none.
+	Creation []byte `asn1:"optional,omitempty,tag:0"`
 }
 
-const appendixVersion = 1
+const appendixVersion = 2
 
 // reference is what is kept of a key outside the chip.
 type reference struct {
@@ -41,6 +43,7 @@ type reference struct {
 	private  tpm2.TPM2BPrivate
 	public   tpm2.TPMTPublic
 	root     []byte
+	creation []byte // TPMS_CREATION_DATA; empty where a version 1 did not keep it
 	hash     []byte
 	ticket   tpm2.TPMTTKCreation
 	index    *pinIndex // nil for a key without PIN
@@ -51,7 +54,7 @@ func (r *reference) encode() ([]byte, error) {
 	file := keyfile.NewTPMKey(keyfile.OIDLoadableKey, tpm2.New2B(r.public), r.private, keyfile.WithParent(r.parent))
 	file.EmptyAuth = true
 	extra := appendix{
-		Version: appendixVersion, Root: r.root,
+		Version: appendixVersion, Root: r.root, Creation: r.creation,
 		CreationHash: r.hash, CreationTicket: tpm2.Marshal(r.ticket),
 	}
 	if r.index != nil {
@@ -92,7 +95,7 @@ func decodeBlocks(b []byte) (*reference, error) {
 	if rest, err := asn1.Unmarshal(second.Bytes, &extra); err != nil || len(rest) != 0 {
 		return nil, errors.New("malformed appendix")
 	}
-	if extra.Version != appendixVersion {
+	if extra.Version < 1 || extra.Version > appendixVersion {
 		return nil, fmt.Errorf("appendix of version %d", extra.Version)
 	}
 	return assemble(file, &extra)
@@ -111,7 +114,7 @@ func assemble(file *keyfile.TPMKey, extra *appendix) (*reference, error) {
 	}
 	r := &reference{
 		parent: file.Parent, private: file.Privkey, public: *public,
-		root: extra.Root, hash: extra.CreationHash, ticket: *ticket,
+		root: extra.Root, creation: extra.Creation, hash: extra.CreationHash, ticket: *ticket,
 	}
 	var policy []byte
 	if len(extra.Index) != 0 {
