@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"countersign/hsm"
@@ -17,15 +16,12 @@ import (
 type chip struct {
 	ctx  context.Context //nolint:containedctx // go-tpm's transport has no room for one
 	link *link
-	mu   sync.Mutex // held for one command and its answer
 }
 
 // Send implements transport.TPM. It sends the same bytes again while the TPM
 // asks for that (Part 2, 6.6.3: RETRY, YIELDED, TESTING), which leaves session
 // nonces as they are. A kernel device does so by itself; a socket does not.
 func (c *chip) Send(cmd []byte) ([]byte, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		if c.link.wire == nil {
 			return nil, fmt.Errorf("%w: connection lost", hsm.ErrUnavailable)

@@ -24,7 +24,7 @@ func (c *chip) load(ref *reference) (tpm2.NamedHandle, error) {
 	if c.link.held.ref == ref {
 		return tpm2.NamedHandle{Handle: c.link.held.handle, Name: ref.name}, nil
 	}
-	c.putAway()
+	c.release()
 	handle, err := c.loadSaved(ref)
 	if err == nil && handle == 0 {
 		handle, err = c.loadBlob(ref)
@@ -37,9 +37,15 @@ func (c *chip) load(ref *reference) (tpm2.NamedHandle, error) {
 	return tpm2.NamedHandle{Handle: handle, Name: ref.name}, nil
 }
 
-// putAway takes the held key out of the chip, where something else needs its
-// place.
+// putAway takes the held key and the sessions of its PIN out of the chip, where
+// something else needs their place.
 func (c *chip) putAway() {
+	c.endSessions()
+	c.release()
+}
+
+// release takes the held key out of the chip.
+func (c *chip) release() {
 	if c.link.held.ref != nil && c.link.wire != nil {
 		c.flush(c.link.held.handle)
 	}

@@ -19,12 +19,13 @@ type link struct {
 	limit    time.Duration                // let one turn last so long
 	quick    time.Duration                // wait so long, for a turn and in it, where nothing is made
 
-	turn    chan struct{} // one token: a lock that a context can stop waiting for
-	closed  bool
-	wire    wire // nil when not connected
-	roots   roots
-	held    held
-	release *time.Timer
+	turn     chan struct{} // one token: a lock that a context can stop waiting for
+	closed   bool
+	wire     wire // nil when not connected
+	roots    roots
+	held     held
+	sessions sessions
+	release  *time.Timer
 	// noPINIndex says that this chip has once refused to make one.
 	noPINIndex bool
 }
@@ -125,7 +126,7 @@ func (l *link) drop() {
 	}
 	l.wire = nil
 	l.roots.disconnected()
-	l.held = held{}
+	l.held, l.sessions = held{}, sessions{}
 }
 
 func (l *link) close() error {

@@ -34,6 +34,9 @@ func authValue(pin secret.Value) []byte {
 	return base64.RawURLEncoding.AppendEncode(nil, h.Sum(nil)[:24])
 }
 
+// authSize is the size of every authValue.
+const authSize = 32
+
 // pinIndex is an NV index of type PIN_FAIL that guards one key.
 type pinIndex struct {
 	public    tpm2.TPMSNVPublic // as it stands once written
@@ -339,5 +342,5 @@ func (c *chip) proveError(err error, r *root, x *pinIndex) error {
 	case errors.Is(err, tpm2.TPMRCAuthUnavailable):
 		return &hsm.LockedError{}
 	}
-	return err
+	return err // or nil
 }

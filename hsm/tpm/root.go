@@ -234,26 +234,3 @@ func (c *chip) rootForSessions() (*root, error) {
 	}
 	return c.rootForNewKeys()
 }
-
-const nonceSize = 16
-
-// salted are the options of a session whose proofs nobody on the wire can try
-// values against.
-func (r *root) salted() tpm2.AuthOption { return tpm2.Salted(r.handle, r.public) }
-
-// session is a one-command session that proves auth and encrypts the command's
-// first parameter.
-func (r *root) session(auth []byte) tpm2.Session {
-	return tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize,
-		r.salted(), tpm2.AESEncryption(128, tpm2.EncryptIn), tpm2.Auth(auth))
-}
-
-// proof is a one-command session that proves auth, for a command that brings
-// nothing to encrypt. Where auth is empty there is nothing to prove either, and
-// the session is spared.
-func (r *root) proof(auth []byte) tpm2.Session {
-	if len(auth) == 0 {
-		return tpm2.PasswordAuth(nil)
-	}
-	return tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize, r.salted(), tpm2.Auth(auth))
-}

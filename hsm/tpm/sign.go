@@ -1,17 +1,14 @@
 package tpm
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"sync"
 
 	"countersign/hsm"
 	"countersign/internal/secret"
 
 	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 )
 
 // Sign implements hsm.Key. A PIN given to a key without PIN is ignored.
@@ -72,43 +69,51 @@ func (ref *reference) signCommand(key tpm2.NamedHandle, digest []byte) tpm2.Sign
 }
 
 // signBehindIndex proves the PIN to the index, in a policy session that thereby
-// allows this one command and no other. Both sessions are salted and end with
-// their only use.
+// allows this one command and no other.
 func (c *chip) signBehindIndex(ref *reference, command tpm2.Sign, pin secret.Value) (*tpm2.SignResponse, error) {
 	r, err := c.rootNamed(ref.root)
 	if err != nil {
 		return nil, err
 	}
-	cpHash, err := tpm2.CPHash[tpm2.SignResponse](tpm2.TPMAlgSHA256, command)
+	if err := c.mustBePresent(ref.index); err != nil {
+		return nil, err
+	}
+	kept, err := c.keptSessions(r)
 	if err != nil {
 		return nil, err
 	}
-	name, err := ref.index.name()
-	if err != nil {
+	if err := c.provePIN(r, ref.index, kept, command, pin); err != nil {
+		c.endSessions()
 		return nil, err
 	}
-	auth := authValue(pin)
-	defer clear(auth)
-	proof, policy := r.session(auth), tpm2.Policy(tpm2.TPMAlgSHA256, nonceSize, noPolicyYet, r.salted())
-	defer c.end(proof, policy)
-	if err := c.startBeside(func() error { return c.mustBePresent(ref.index) }, policy, proof); err != nil {
-		return nil, err
-	}
-	_, err = tpm2.PolicySecret{
-		AuthHandle:    tpm2.AuthHandle{Handle: ref.index.public.NVIndex, Name: name, Auth: proof},
-		PolicySession: policy.Handle(),
-		NonceTPM:      policy.NonceTPM(),
-		CPHashA:       *cpHash,
-	}.Execute(c)
+	command.KeyHandle = tpm2.AuthHandle{Handle: c.link.held.handle, Name: ref.name, Auth: kept.policy}
+	rsp, err := command.Execute(c)
 	if err != nil {
-		return nil, c.proveError(err, r, ref.index)
+		c.endSessions() // the policy session would remember the proof
 	}
-	command.KeyHandle = tpm2.AuthHandle{Handle: c.link.held.handle, Name: ref.name, Auth: policy}
-	return command.Execute(c)
+	return rsp, err
 }
 
-// noPolicyYet lets a policy session start; the policy follows.
-func noPolicyYet(transport.TPM, tpm2.TPMISHPolicy, tpm2.TPM2BNonce) error { return nil }
+// provePIN has the index check the PIN and the policy session note it, for the
+// one command.
+func (c *chip) provePIN(r *root, x *pinIndex, kept *sessions, command tpm2.Sign, pin secret.Value) error {
+	name, err := x.name()
+	if err != nil {
+		return err
+	}
+	cpHash, err := tpm2.CPHash[tpm2.SignResponse](tpm2.TPMAlgSHA256, command)
+	if err != nil {
+		return err
+	}
+	defer kept.offer(pin)()
+	_, err = tpm2.PolicySecret{
+		AuthHandle:    tpm2.AuthHandle{Handle: x.public.NVIndex, Name: name, Auth: kept.proof},
+		PolicySession: kept.policy.Handle(),
+		NonceTPM:      kept.policy.NonceTPM(),
+		CPHashA:       *cpHash,
+	}.Execute(c)
+	return c.proveError(err, r, x)
+}
 
 // mustBePresent keeps the PIN, even as a wrong answer, from an index that took
 // the place of ours: a try would be spent on somebody else.
@@ -118,27 +123,4 @@ func (c *chip) mustBePresent(x *pinIndex) error {
 		err = fmt.Errorf("%w: its PIN index is gone or was replaced", hsm.ErrForeignKey)
 	}
 	return err
-}
-
-// startBeside starts sessions while something else is done. Half of what a
-// salted session costs is arithmetic on our side: it is done while the chip is
-// at work on the one before.
-func (c *chip) startBeside(work func() error, sessions ...tpm2.Session) error {
-	var wg sync.WaitGroup
-	errs := make([]error, 1+len(sessions))
-	for i, s := range sessions {
-		wg.Go(func() { errs[i+1] = s.Init(c) })
-	}
-	errs[0] = work()
-	wg.Wait()
-	return cmp.Or(errs...)
-}
-
-// end takes out of the chip the sessions that did not end by themselves.
-func (c *chip) end(sessions ...tpm2.Session) {
-	for _, s := range sessions {
-		if h := s.Handle(); h != tpm2.TPMRHNull && c.link.wire != nil {
-			c.flush(h)
-		}
-	}
 }
