@@ -3,11 +3,6 @@ package tpm_test
 import (
 	"context"
 	"errors"
-	"net"
-	"os"
-	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -38,20 +33,6 @@ func TestAbsentTPMComesLater(t *testing.T) {
 	}
 	if status.Vendor != "IBM" || status.Model == "" || status.Firmware == "" || status.Where != chip.Spec() {
 		t.Errorf("Status: %+v", status)
-	}
-}
-
-func TestSocketWithoutTPM(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	p := provider(t, "swtpm:"+path, tpm.WithTimeout(50*time.Millisecond))
-	_, err = p.Status(t.Context())
-	if !errors.Is(err, hsm.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Status of a silent socket: %v", err)
 	}
 }
 
@@ -301,16 +282,5 @@ func TestClearedTPM(t *testing.T) {
 	raw.Close()
 	if err := v.sign(t, rightPIN); !errors.Is(err, hsm.ErrForeignKey) {
 		t.Errorf("sign after TPM2_Clear: %v", err)
-	}
-}
-
-func TestPermissionDeniedNamesTheGroup(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tpmrm0")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	err := tpm.DialError(t.Context(), &os.PathError{Op: "open", Path: path, Err: syscall.EACCES})
-	if !errors.Is(err, hsm.ErrPermission) || !errors.Is(err, hsm.ErrUnavailable) || !strings.Contains(err.Error(), "members of group") {
-		t.Errorf("got %v", err)
 	}
 }
