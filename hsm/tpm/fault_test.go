@@ -36,39 +36,6 @@ func TestAbsentTPMComesLater(t *testing.T) {
 	}
 }
 
-// Wrong PINs stay counted through a power cut, the key stays usable without a
-// new Open, and however often the power is cut nothing locks.
-func TestPowerCuts(t *testing.T) {
-	chip := testenv.StartSWTPM(t)
-	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), bound(rightPIN))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for left := 4; left >= 3; left-- {
-		mustMiss(t, key, left)
-		chip.Restart()
-	}
-	for range 6 {
-		mustSign(t, key, rightPIN)
-		chip.Restart()
-	}
-	mustMiss(t, key, 4)
-	for left := 3; left >= 0; left-- {
-		mustMiss(t, key, left)
-	}
-	chip.Restart()
-	if _, err := key.Sign(t.Context(), digest(), auth(rightPIN)); !errors.Is(err, hsm.ErrPINLocked) {
-		t.Errorf("a locked key after a power cut: %v", err)
-	}
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if n := chip.Dial().LockoutCounter(); n != 0 {
-		t.Errorf("the shared lockout counter is %d", n)
-	}
-}
-
 func mustMiss(t *testing.T, key hsm.Key, left int) {
 	t.Helper()
 	var pe *hsm.PINError
