@@ -60,6 +60,8 @@ func (l *link) do(ctx context.Context, f func(*chip) error) error {
 
 var errNoAnswer = fmt.Errorf("%w: no answer in time (%w)", hsm.ErrUnavailable, context.DeadlineExceeded)
 
+var errHungUp = errors.New("an earlier command failed")
+
 func (l *link) take(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("waiting for the TPM: %w", context.Cause(ctx))
@@ -162,7 +164,7 @@ type chip struct {
 func (c *chip) Send(cmd []byte) ([]byte, error) {
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		if c.link.wire == nil {
-			return nil, fmt.Errorf("%w: connection lost", hsm.ErrUnavailable)
+			return nil, wireError(c.ctx, errHungUp)
 		}
 		rsp, err := c.link.wire.exchange(c.ctx, cmd)
 		if err != nil {
