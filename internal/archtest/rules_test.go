@@ -23,7 +23,7 @@ func mayImport() map[string][]string {
 
 		// The service reaches hardware through the port alone.
 		"agent":          {"agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
-		"agent/state":    {"protocol"},
+		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
 		"agent/verify":   {},
 
@@ -46,7 +46,7 @@ func mayImport() map[string][]string {
 		"tokenserver/servertest":      {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/state", "agent/upstream", "hsm", "hsm/tpm", "ipc", "internal/secret", "internal/version"},
+		"cmd/countersignd":       {"agent", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "internal/secret", "internal/version"},
 		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "internal/secret", "internal/version"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 
