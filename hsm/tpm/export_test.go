@@ -23,6 +23,17 @@ func IndexOf(encoded []byte) (tpm2.NamedHandle, error) {
 	return tpm2.NamedHandle{Handle: ref.index.public.NVIndex, Name: name}, err
 }
 
+// HangUp makes a Provider let go of its TPM, as it does by itself when nobody
+// has come for a while.
+func HangUp(ctx context.Context, p *Provider) error {
+	if err := p.link.take(ctx); err != nil {
+		return err
+	}
+	defer p.link.give()
+	p.link.leave()
+	return nil
+}
+
 // Line lends a Provider's own line to its TPM, so that a baseline differs from
 // Key.Sign in what it sends and in nothing else.
 func Line(ctx context.Context, p *Provider) transport.TPMCloser { return line{ctx, p} }

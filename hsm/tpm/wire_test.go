@@ -136,36 +136,6 @@ func TestSignaturesArePutDownToTheirKey(t *testing.T) {
 	}
 }
 
-// A warm signature without PIN costs three commands: load, sign, flush.
-func TestCommandsPerSignature(t *testing.T) {
-	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
-	p := provider(t, rec.Spec())
-	for pinText, want := range map[string]int{"": 3, rightPIN: 8} {
-		key, err := p.Create(t.Context(), bound(pinText))
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustSign(t, key, pinText)
-		before := len(rec.Log())
-		mustSign(t, key, pinText)
-		if got := commandsBesidesLooking(rec.Log()[before:]); got > want {
-			t.Errorf("a signature with PIN %q took %d commands, want at most %d", pinText, got, want)
-		}
-	}
-}
-
-// commandsBesidesLooking leaves out the look for a persistent root, which is
-// due once per connection.
-func commandsBesidesLooking(log []testenv.Exchange) int {
-	n := 0
-	for _, x := range log {
-		if x.Code != tpm2.TPMCCReadPublic && x.Code != tpm2.TPMCCGetCapability {
-			n++
-		}
-	}
-	return n
-}
-
 func digest() []byte {
 	d := sha256.Sum256([]byte("a decision"))
 	return d[:]
