@@ -100,7 +100,7 @@ func (c *chip) attestationKey(seed []byte) (attestationKey, error) {
 // attestationArea is the public area of a restricted P-256 key: it signs what
 // the chip itself says and nothing else.
 func attestationArea(seed []byte) tpm2.TPMTPublic {
-	area := signingKey(nil)
+	area := signingKey(hsm.ES256, nil)
 	area.ObjectAttributes.Restricted = true
 	area.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{X: tpm2.TPM2BECCParameter{Buffer: seed}})
 	return area

@@ -35,6 +35,7 @@ func (c *chip) prove(claim hsm.Claim, challenge hsm.Challenge, refs []*reference
 	if claim.Format != hsm.FormatTPM2 || len(claim.Resume) != akSeedSize || len(claim.Endorsement) == 0 {
 		return hsm.Proof{}, fmt.Errorf("%w: not a claim of a TPM", hsm.ErrBadReference)
 	}
+	c.putAway() // the credential takes three places
 	ak, err := c.attestationKey(claim.Resume)
 	if err != nil {
 		return hsm.Proof{}, err
@@ -119,7 +120,7 @@ func (c *chip) vouch(ak attestationKey, ref *reference, nonce []byte) (*hsm.KeyP
 	if ref.index == nil {
 		return proof, nil
 	}
-	if proof.Index, err = c.certifyIndex(ak, ref.index, nonce); err != nil {
+	if proof.Index, err = c.certifyIndex(ak, ref, nonce); err != nil {
 		return nil, fmt.Errorf("certify a PIN index: %w", err)
 	}
 	return proof, nil
@@ -128,11 +129,10 @@ func (c *chip) vouch(ak attestationKey, ref *reference, nonce []byte) (*hsm.KeyP
 // certifyCreation is used and not TPM2_Certify, which takes an authorization
 // that a PIN-bound key never gives.
 func (c *chip) certifyCreation(ak attestationKey, ref *reference, nonce []byte) (attest, signature []byte, err error) {
-	_, loaded, err := c.load(ref)
+	loaded, err := c.load(ref)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer c.flush(loaded.Handle)
 	rsp, err := tpm2.CertifyCreation{
 		SignHandle:     ak.auth(),
 		ObjectHandle:   loaded,
@@ -150,21 +150,30 @@ func (c *chip) certifyCreation(ak attestationKey, ref *reference, nonce []byte) 
 
 // certifyIndex certifies all of the index's content. The owner may read it
 // without a try being spent.
-func (c *chip) certifyIndex(ak attestationKey, x *pinIndex, nonce []byte) (*hsm.IndexProof, error) {
+func (c *chip) certifyIndex(ak attestationKey, ref *reference, nonce []byte) (*hsm.IndexProof, error) {
+	x := ref.index
 	name, err := x.name()
 	if err != nil {
 		return nil, err
 	}
-	rsp, err := tpm2.NVCertify{
-		SignHandle:     ak.auth(),
-		AuthHandle:     tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-		NVIndex:        tpm2.NamedHandle{Handle: x.public.NVIndex, Name: name},
-		QualifyingData: tpm2.TPM2BData{Buffer: nonce},
-		InScheme:       tpm2.TPMTSigScheme{Scheme: tpm2.TPMAlgNull},
-		Size:           x.public.DataSize,
-	}.Execute(c)
+	r, err := c.rootNamed(ref.root)
 	if err != nil {
-		return nil, ownerError(err)
+		return nil, err
+	}
+	var rsp *tpm2.NVCertifyResponse
+	err = c.asOwner(r.proof, func(owner tpm2.AuthHandle) (err error) {
+		rsp, err = tpm2.NVCertify{
+			SignHandle:     ak.auth(),
+			AuthHandle:     owner,
+			NVIndex:        tpm2.NamedHandle{Handle: x.public.NVIndex, Name: name},
+			QualifyingData: tpm2.TPM2BData{Buffer: nonce},
+			InScheme:       tpm2.TPMTSigScheme{Scheme: tpm2.TPMAlgNull},
+			Size:           x.public.DataSize,
+		}.Execute(c)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	signature, err := attestSignature(rsp.Signature)
 	if err != nil {
