@@ -59,11 +59,11 @@ func (c *chip) sign(ref *reference, digest []byte, pin secret.Value) ([]byte, er
 	return encodeSignature(ref.verifier, digest, rsp.Signature)
 }
 
-func (ref *reference) signCommand(key tpm2.NamedHandle, digest []byte) tpm2.Sign {
+func (r *reference) signCommand(key tpm2.NamedHandle, digest []byte) tpm2.Sign {
 	return tpm2.Sign{
 		KeyHandle:  key,
 		Digest:     tpm2.TPM2BDigest{Buffer: digest},
-		InScheme:   signingScheme(ref.public.Type),
+		InScheme:   signingScheme(r.public.Type),
 		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull},
 	}
 }
