@@ -46,14 +46,23 @@ func (p *Provider) Create(ctx context.Context, t hsm.Template) (hsm.Key, error) 
 }
 
 func checkTemplate(t hsm.Template) error {
-	switch n := len(t.PIN.Reveal()); {
+	switch {
 	case t.Touch:
 		return fmt.Errorf("%w: a TPM has no touch sensor", hsm.ErrUnsupported)
 	case t.Algorithm != "" && t.Algorithm != hsm.ES256:
 		return fmt.Errorf("%w: algorithm %s", hsm.ErrUnsupported, t.Algorithm)
-	case t.PINBound && n == 0:
+	case t.PINBound:
+		return checkPIN(t.PIN)
+	}
+	return nil
+}
+
+// checkPIN refuses what cannot be the PIN of any key, before it costs a try.
+func checkPIN(pin secret.Value) error {
+	switch n := len(pin.Reveal()); {
+	case n == 0:
 		return hsm.ErrPINRequired
-	case t.PINBound && (n < hsm.MinPIN || n > hsm.MaxPIN):
+	case n < hsm.MinPIN || n > hsm.MaxPIN:
 		return fmt.Errorf("%w: it has %d to %d bytes", hsm.ErrBadPIN, hsm.MinPIN, hsm.MaxPIN)
 	}
 	return nil
@@ -111,8 +120,10 @@ func (k *key) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, e
 	if len(digest) != sha256.Size {
 		return nil, fmt.Errorf("tpm: sign: digest of %d bytes, want %d", len(digest), sha256.Size)
 	}
-	if k.index != nil && auth.PIN.Empty() {
-		return nil, fmt.Errorf("tpm: sign: %w", hsm.ErrPINRequired)
+	if k.index != nil {
+		if err := checkPIN(auth.PIN); err != nil {
+			return nil, fmt.Errorf("tpm: sign: %w", err)
+		}
 	}
 	var signature []byte
 	err := k.provider.link.do(ctx, func(c *chip) (err error) {
