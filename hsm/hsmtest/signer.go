@@ -81,10 +81,10 @@ func (r *rig) signerTLS() {
 	}
 }
 
-// refused expects a signer to refuse to sign in this way.
-func (r *rig) refused(opts crypto.SignerOpts, size int) {
+// refused expects signers to refuse to sign in this way.
+func (r *rig) refused(keys map[string]hsm.Key, opts crypto.SignerOpts, size int) {
 	r.Helper()
-	for pin, key := range r.both(r.provider()) {
+	for pin, key := range keys {
 		signature, err := hsm.Signer(r.ctx(), key, auth(pin)).Sign(rand.Reader, make([]byte, size), opts)
 		if err == nil || signature != nil {
 			r.Errorf("with PIN %q: signed %d bytes as %v", pin, size, opts.HashFunc())
@@ -93,14 +93,17 @@ func (r *rig) refused(opts crypto.SignerOpts, size int) {
 }
 
 func (r *rig) signerHashes() {
+	keys := r.both(r.provider())
 	for _, hash := range []crypto.Hash{0, crypto.SHA1, crypto.SHA384, crypto.SHA512, crypto.SHA3_256} {
-		r.refused(hash, 32)
+		r.refused(keys, hash, 32)
 	}
-	r.refused(crypto.SHA1, crypto.SHA1.Size())
-	r.refused(crypto.SHA384, crypto.SHA384.Size())
+	r.refused(keys, crypto.SHA1, crypto.SHA1.Size())
+	r.refused(keys, crypto.SHA384, crypto.SHA384.Size())
 }
 
-func (r *rig) signerPSS() { r.refused(&rsa.PSSOptions{Hash: crypto.SHA256}, 32) }
+func (r *rig) signerPSS() {
+	r.refused(r.both(r.provider()), &rsa.PSSOptions{Hash: crypto.SHA256}, 32)
+}
 
 func (r *rig) signerContext() {
 	for pin, key := range r.both(r.provider()) {

@@ -21,7 +21,7 @@ func SWTPM(open func(tb testing.TB, spec string) hsm.Provider) Fixture {
 		PIN: "493817", WrongPIN: "000000",
 		MinPIN: hsm.MinPIN, MaxPIN: hsm.MaxPIN, AnyPIN: true,
 		Tries: 5, Counter: hsm.CounterIndex,
-		Algorithms: []hsm.Algorithm{hsm.ES256},
+		Algorithms: []hsm.Algorithm{hsm.ES256, hsm.RS256},
 	}
 }
 
