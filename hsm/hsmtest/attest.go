@@ -44,9 +44,13 @@ func (r *rig) claim(a hsm.Attester, keys []hsm.Key) hsm.Claim {
 
 func (r *rig) prove(a hsm.Attester, c hsm.Claim, nonce []byte, keys []hsm.Key) hsm.Proof {
 	r.Helper()
-	proof, err := a.Prove(r.ctx(), c, r.Challenge(r.tb, c, nonce), keys, auth(r.PIN))
+	challenge, secret := r.Challenge(r.tb, c, nonce)
+	proof, err := a.Prove(r.ctx(), c, challenge, keys, auth(r.PIN))
 	if err != nil {
 		r.Fatalf("Prove: %v", err)
+	}
+	if !bytes.Equal(proof.Secret, secret) {
+		r.Fatalf("the chip has not opened the server's credential")
 	}
 	if len(proof.Keys) != len(keys) {
 		r.Fatalf("a proof about %d keys, want %d", len(proof.Keys), len(keys))
@@ -139,7 +143,7 @@ func (r *rig) proofOfForeign() {
 		r.Errorf("Claim for another chip's key: %v, want %v", err, hsm.ErrForeignKey)
 	}
 	claim := r.claim(a, keys)
-	challenge := r.Challenge(r.tb, claim, digest("a nonce"))
+	challenge, _ := r.Challenge(r.tb, claim, digest("a nonce"))
 	if _, err := a.Prove(r.ctx(), claim, challenge, mixed, auth(r.PIN)); !errors.Is(err, hsm.ErrForeignKey) {
 		r.Errorf("Prove for another chip's key: %v, want %v", err, hsm.ErrForeignKey)
 	}

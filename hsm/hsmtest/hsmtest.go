@@ -28,8 +28,9 @@ type Fixture struct {
 	// Attesting lends a chip that its maker gave what it takes to prove where
 	// its keys live; nil where there is none.
 	Attesting func(tb testing.TB) *Chip
-	// Challenge makes what a server would ask after a claim.
-	Challenge func(tb testing.TB, claim hsm.Claim, nonce []byte) hsm.Challenge
+	// Challenge makes what a server would ask after a claim, and the secret that
+	// the chip finds in its credential; nil where there is none.
+	Challenge func(tb testing.TB, claim hsm.Claim, nonce []byte) (challenge hsm.Challenge, secret []byte)
 
 	// PIN is the right one: what keys are made with, or what the token has.
 	// WrongPIN is one that the chip looks at and refuses.
