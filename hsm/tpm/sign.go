@@ -16,8 +16,10 @@ func (k *key) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, e
 	if len(digest) != sha256.Size {
 		return nil, fmt.Errorf("tpm: sign: digest of %d bytes, want %d", len(digest), sha256.Size)
 	}
-	if k.counter() != hsm.CounterNone && auth.PIN.Empty() {
-		return nil, fmt.Errorf("tpm: sign: %w", hsm.ErrPINRequired)
+	if k.counter() != hsm.CounterNone {
+		if err := checkPIN(auth.PIN); err != nil {
+			return nil, fmt.Errorf("tpm: sign: %w", err)
+		}
 	}
 	var signature []byte
 	err := k.provider.link.do(ctx, func(c *chip) (err error) {
