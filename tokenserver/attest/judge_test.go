@@ -43,9 +43,22 @@ func TestMembersFitTheFormat(t *testing.T) {
 	}
 }
 
+// TestNewApprovalKeyAlone judges an approval key that takes an old one's place.
+func TestNewApprovalKeyAlone(t *testing.T) {
+	d := newDesk(t)
+	d.c.Start.Device, d.c.Proof.Device, d.c.Keys.Device = nil, nil, nil
+	start, proof := d.wire()
+	got, err := judge(d.trust, d.c.Keys, d.c.Nonce, start, proof)
+	if diff := cmp.Diff(attest.Findings{Approval: finding(false)}, got); diff != "" || err != nil {
+		t.Error(diff, err)
+	}
+	_, err = judge(d.trust, attest.Keys{Device: d.device.Public()}, d.c.Nonce, start, proof)
+	wantRefusal(t, err)
+}
+
 func TestNoneIsNeverMore(t *testing.T) {
 	start := protocol.StartAttestation{Format: protocol.AttestationNone}
-	if o, err := attest.Open(attest.Trust{}, start); err != nil || o.Credential != nil || o.Secret != nil {
+	if o, err := attest.Open(attest.Trust{}, start, attest.Keys{}); err != nil || o.Credential != nil || o.Secret != nil {
 		t.Errorf("opened as %+v, %v", o, err)
 	}
 	f, err := attest.Verify(attest.Trust{}, attest.Case{Start: start})

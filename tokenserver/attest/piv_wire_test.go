@@ -31,7 +31,7 @@ func judge(t attest.Trust, keys attest.Keys, nonce, start, proof []byte) (attest
 	if err := protocol.DecodeStrict(proof, c.Proof); err != nil {
 		return attest.Findings{}, err
 	}
-	opened, err := attest.Open(t, c.Start)
+	opened, err := attest.Open(t, c.Start, keys)
 	if err != nil {
 		return attest.Findings{}, err
 	}
