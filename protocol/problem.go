@@ -48,4 +48,5 @@ const (
 	ProblemWrongNumber     = "wrong_number"
 	ProblemRoleForbidden   = "key_role_forbidden"
 	ProblemDecisionRefused = "decision_refused"
+	ProblemSuccession      = "succession_refused"
 )

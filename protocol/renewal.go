@@ -14,7 +14,8 @@ const typSuccession = "key-succession+jwt"
 
 // RenewalStart is the first step, POST PathRenewals: one key of the device,
 // with fresh attestation, signed over by the key that it takes the place of. The
-// same body again gets the same answer until the renewal is acknowledged.
+// same body again gets the same answer until the renewal is acknowledged; another
+// body drops the renewal before, whose key is good for nothing from then on.
 type RenewalStart struct {
 	Role Role `json:"role"`
 	// CSR is DER (RFC 2986), signed by the new key.
