@@ -18,7 +18,10 @@ type PINChanged struct {
 	// NewKey says that the new PIN came with a new key, which the server has
 	// certified; a token changes its PIN in place.
 	NewKey bool `json:"new_key"`
-	Key    Key  `json:"key"`
+	// Settled says that the old key is gone, where there is a new one; else it
+	// goes as soon as the server has acknowledged the new one.
+	Settled bool `json:"settled"`
+	Key     Key  `json:"key"`
 }
 
 type wirePINChange struct {
@@ -35,8 +38,8 @@ func DecodePINChange(r *http.Request) (PINChange, error) {
 	return PINChange{secret.New(w.Old), secret.New(w.New)}, nil
 }
 
-// ChangePIN changes the PIN of a profile's approval key, and waits until the
-// server knows the new key where there is one.
+// ChangePIN changes the PIN of a profile's approval key. Where that takes a new
+// key, it waits until the server has certified it.
 func (c *Caller) ChangePIN(ctx context.Context, profile string, p PINChange) (r PINChanged, err error) {
 	in := wirePINChange{p.Old.Reveal(), p.New.Reveal()}
 	return r, c.call(ctx, http.MethodPost, "/v1/profiles/"+url.PathEscape(profile)+"/pin", in, &r)

@@ -114,15 +114,6 @@ func loadProfile(dir string) (p Profile, err error) {
 	return p, resumeRenewal(dir, &p)
 }
 
-// resumeRenewal makes good a crash in the middle of CompleteRenewal.
-func resumeRenewal(dir string, p *Profile) error {
-	r, err := loadRenewal(dir)
-	if err != nil || r == nil || r.Renewed == nil {
-		return err
-	}
-	return completeRenewal(dir, p, r)
-}
-
 // SaveProfile replaces what is known of an existing profile; its keys stay.
 func (d *Dir) SaveProfile(p Profile) error {
 	if err := writeJSON(filepath.Join(d.root, profilesDir, p.ID, profileFile), p); err != nil {

@@ -46,8 +46,11 @@ func (a *app) changePIN(ctx context.Context, profile string, pinStdin bool) (err
 	}
 	return a.print(done, func() {
 		a.say("The PIN is changed.")
-		if done.NewKey {
+		switch {
+		case done.NewKey && done.Settled:
 			a.say("It came with a new key, which the server has certified; the old one is gone.")
+		case done.NewKey:
+			a.say("It came with a new key, which the server has certified; the old one goes by itself\nas soon as the server has everything that it signed.")
 		}
 	})
 }
