@@ -229,3 +229,33 @@ func readIndex(raw transport.TPM, index tpm2.NamedHandle, by tpm2.AuthHandle) er
 	_, err := tpm2.NVRead{AuthHandle: by, NVIndex: index, Size: 8}.Execute(raw)
 	return err
 }
+
+// storeIndex plays a chip's maker.
+func storeIndex(t *testing.T, raw transport.TPM, handle tpm2.TPMHandle, content []byte) {
+	t.Helper()
+	public := tpm2.TPMSNVPublic{
+		NVIndex: handle, NameAlg: tpm2.TPMAlgSHA256, DataSize: uint16(len(content)),
+		Attributes: tpm2.TPMANV{OwnerWrite: true, OwnerRead: true, AuthRead: true, NoDA: true},
+	}
+	if err := define(raw, public, nil); err != nil {
+		t.Fatal(err)
+	}
+	name, err := tpm2.NVName(&public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from := 0; from < len(content); from += 512 {
+		_, err = tpm2.NVWrite{
+			AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+			NVIndex:    tpm2.NamedHandle{Handle: handle, Name: *name},
+			Data:       tpm2.TPM2BMaxNVBuffer{Buffer: content[from:min(from+512, len(content))]}, Offset: uint16(from),
+		}.Execute(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public.Attributes.Written = true // and the Name another
+		if name, err = tpm2.NVName(&public); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
