@@ -2,6 +2,7 @@ package attest_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
@@ -144,6 +145,11 @@ func enroll(t testing.TB, p *tpm.Provider, trust attest.Trust, device, approval 
 	}
 	e.proof = mustJSON(t, protocol.ProofAttestation{TPM2: proof})
 	return e
+}
+
+func equalKeys(a, b crypto.PublicKey) bool {
+	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && k.Equal(b)
 }
 
 // A chip from a factory, the back end that ships, and a server that trusts the
