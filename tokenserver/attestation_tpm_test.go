@@ -13,6 +13,7 @@ import (
 	"countersign/tokenserver/attest/attesttest"
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/servertest"
+	"countersign/tokenserver/store"
 )
 
 // chip is a real TPM that plays the agent's part in an attestation.
@@ -138,6 +139,15 @@ func TestEnrollmentOfATokenBesideATPM(t *testing.T) {
 	devices, err := s.Desk.Devices(t.Context(), "alice")
 	if err != nil || devices[0].DeviceVerdict.Format != "tpm2" || devices[0].DeviceVerdict.Chip.Model != "swtpm" {
 		t.Errorf("the device key is %+v, %v", devices[0].DeviceVerdict, err)
+	}
+
+	// Each class is judged by the key that it is approved with.
+	for name, want := range map[string]int{"login": http.StatusUnprocessableEntity, "confirm": http.StatusCreated} {
+		set(t, s, name, func(typ *store.Type) { typ.DenyVendors = []string{"Yubico"} })
+		a := newParty(t, s, name).post("/v1/transactions", map[string]any{"type": name, "user": "alice", "message": "m"})
+		if a.status != want {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
 	}
 }
 

@@ -48,11 +48,7 @@ func newAttested(t *testing.T, spec func(*testenv.SWTPM) string) *attested {
 	chip, _ := testenv.StartManufacturedTPM(t)
 	a := &attested{chip: chip, provider: provider(t, spec(chip))}
 	for _, pinText := range []string{"", rightPIN} {
-		key, err := a.provider.Create(t.Context(), bound(pinText))
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.keys = append(a.keys, key)
+		a.keys = append(a.keys, mustCreate(t, a.provider, bound(pinText)))
 	}
 	return a
 }
@@ -117,11 +113,7 @@ func TestClaimSurvivesACrash(t *testing.T) {
 	before.Close()
 	p := provider(t, a.chip.Spec())
 	for i, reference := range references {
-		key, err := p.Open(t.Context(), reference)
-		if err != nil {
-			t.Fatal(err)
-		}
-		a.keys[i] = key
+		a.keys[i] = mustOpen(t, p, reference)
 	}
 	challenge := challengeFor(t, claim, akName(claim), secretOf(2))
 	for range 3 {
@@ -219,10 +211,7 @@ func TestClaimOfAnotherChip(t *testing.T) {
 	a := newAttested(t, (*testenv.SWTPM).Spec)
 	claim := a.claim(t)
 	other := provider(t, testenv.StartSWTPM(t).Spec())
-	key, err := other.Create(t.Context(), bound(""))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := mustCreate(t, other, bound(""))
 	challenge := challengeFor(t, claim, akName(claim), secretOf(5))
 	if _, err := other.Prove(t.Context(), claim, challenge, []hsm.Key{key}, hsm.Auth{}); !errors.Is(err, hsm.ErrForeignKey) {
 		t.Errorf("proved by another chip: %v", err)
@@ -248,10 +237,7 @@ func TestEndorsementPassword(t *testing.T) {
 	}
 	raw.Close()
 	p := provider(t, a.chip.Spec())
-	key, err := p.Open(t.Context(), a.keys[0].Reference())
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := mustOpen(t, p, a.keys[0].Reference())
 	if _, err := p.Claim(t.Context(), []hsm.Key{key}); !errors.Is(err, hsm.ErrNoAttestation) {
 		t.Errorf("claimed with %v, want %v", err, hsm.ErrNoAttestation)
 	}
@@ -265,10 +251,7 @@ func TestCertificateOfAnotherChip(t *testing.T) {
 	storeIndex(t, raw, 0x01c00002, a.claim(t).Endorsement[0])
 	raw.Close()
 	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), bound(""))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := mustCreate(t, p, bound(""))
 	if _, err := p.Claim(t.Context(), []hsm.Key{key}); !errors.Is(err, hsm.ErrNoAttestation) {
 		t.Errorf("claimed with %v, want %v", err, hsm.ErrNoAttestation)
 	}
@@ -281,30 +264,82 @@ func TestGarbageForACertificate(t *testing.T) {
 	storeIndex(t, raw, 0x01c0000a, []byte("this is no certificate"))
 	raw.Close()
 	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), bound(""))
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := mustCreate(t, p, bound(""))
 	if _, err := p.Claim(t.Context(), []hsm.Key{key}); !errors.Is(err, hsm.ErrNoAttestation) {
 		t.Errorf("claimed with %v, want %v", err, hsm.ErrNoAttestation)
 	}
 }
 
-// A reference from before creation data was kept still opens and signs.
-func TestReferenceOfVersion1(t *testing.T) {
+// A key of before the creation data was kept works on and cannot be attested.
+func TestOldReferencesAreNotAttested(t *testing.T) {
 	a := newAttested(t, (*testenv.SWTPM).Spec)
-	for i, pinText := range []string{"", rightPIN} {
-		old, err := tpm.AsVersion1(a.keys[i].Reference())
+	for _, key := range a.keys {
+		old, err := tpm.AsVersion1(key.Reference())
 		if err != nil {
 			t.Fatal(err)
 		}
-		key, err := a.provider.Open(t.Context(), old)
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustSign(t, key, pinText)
-		if _, err := a.provider.Claim(t.Context(), []hsm.Key{key}); !errors.Is(err, hsm.ErrNoAttestation) {
+		keys := []hsm.Key{mustOpen(t, a.provider, old)}
+		if _, err := a.provider.Claim(t.Context(), keys); !errors.Is(err, hsm.ErrNoAttestation) {
 			t.Errorf("claimed with %v, want %v", err, hsm.ErrNoAttestation)
 		}
+	}
+}
+
+// What a signature leaves in the chip makes way: its three places are all taken
+// by the credential.
+func TestAttestationBetweenSignatures(t *testing.T) {
+	a := newAttested(t, (*testenv.SWTPM).Spec)
+	for range 2 {
+		mustSign(t, a.keys[0], "")
+		mustSign(t, a.keys[1], rightPIN)
+		claim := a.claim(t)
+		mustSign(t, a.keys[1], rightPIN)
+		if _, err := a.provider.Prove(t.Context(), claim, challengeFor(t, claim, akName(claim), secretOf(6)), a.keys, hsm.Auth{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Certifying an index takes the owner's password where one is set. It never
+// crosses the wire.
+func TestAttestationWithOwnerPassword(t *testing.T) {
+	a := newAttested(t, (*testenv.SWTPM).Spec)
+	if err := a.provider.Close(); err != nil {
+		t.Fatal(err)
+	}
+	raw := a.chip.Dial()
+	setOwnerPassword(t, raw)
+	raw.Close()
+	for name, tt := range map[string]struct {
+		options []tpm.Option
+		want    error
+	}{
+		"given":     {[]tpm.Option{giving(ownerPassword)}, nil},
+		"not given": {nil, hsm.ErrAdminRequired},
+		"wrong":     {[]tpm.Option{giving("another")}, hsm.ErrAdminRequired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rec := testenv.RecordTPM(t, a.chip)
+			p := provider(t, rec.Spec(), tt.options...)
+			keys := []hsm.Key{mustOpen(t, p, a.keys[0].Reference()), mustOpen(t, p, a.keys[1].Reference())}
+			claim, err := p.Claim(t.Context(), keys)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = p.Prove(t.Context(), claim, challengeFor(t, claim, akName(claim), secretOf(8)), keys, hsm.Auth{})
+			if !errors.Is(err, tt.want) {
+				t.Errorf("proved with %v, want %v", err, tt.want)
+			}
+			if _, err := p.Prove(t.Context(), claim, challengeFor(t, claim, akName(claim), secretOf(8)), keys[:1], hsm.Auth{}); err != nil {
+				t.Errorf("the device key, which has no index: %v", err)
+			}
+			if rec.Contains([]byte(ownerPassword)) {
+				t.Error("the owner's password crossed the wire")
+			}
+			allSalted(t, rec)
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }

@@ -24,7 +24,7 @@ type chip struct {
 func (c *chip) Send(cmd []byte) ([]byte, error) {
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		if c.link.wire == nil {
-			return nil, wireError(c.ctx, errHungUp)
+			return nil, wireError(c.ctx, errHungUp) // by a command whose failure was of no interest
 		}
 		rsp, err := c.link.wire.exchange(c.ctx, cmd)
 		if err != nil {

@@ -26,20 +26,17 @@ func IndexOf(encoded []byte) (tpm2.NamedHandle, error) {
 	return tpm2.NamedHandle{Handle: ref.index.public.NVIndex, Name: name}, err
 }
 
-// AsVersion1 is a reference as it was written before creation data was kept.
+// AsVersion1 writes a reference as the first version of this package did.
 func AsVersion1(encoded []byte) ([]byte, error) {
-	first, rest := pem.Decode(encoded)
-	second, _ := pem.Decode(rest)
-	var now appendix
-	if _, err := asn1.Unmarshal(second.Bytes, &now); err != nil {
+	key, rest := pem.Decode(encoded)
+	block, _ := pem.Decode(rest)
+	var extra appendix
+	if _, err := asn1.Unmarshal(block.Bytes, &extra); err != nil {
 		return nil, err
 	}
-	der, err := asn1.Marshal(struct {
-		Version                                              int
-		Root, CreationHash, CreationTicket, Index, Authority []byte
-	}{1, now.Root, now.CreationHash, now.CreationTicket, now.Index, now.Authority})
-	second.Bytes = der
-	return append(pem.EncodeToMemory(first), pem.EncodeToMemory(second)...), err
+	extra.Version, extra.Creation = 1, nil
+	der, err := asn1.Marshal(extra)
+	return append(pem.EncodeToMemory(key), pem.EncodeToMemory(&pem.Block{Type: appendixType, Bytes: der})...), err
 }
 
 // Tamper makes each response of a Provider's TPM pass through f, as raw bytes

@@ -2,7 +2,6 @@ package tpm
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -74,8 +73,6 @@ func (l *link) do(ctx context.Context, f func(*chip) error) error {
 }
 
 var errNoAnswer = fmt.Errorf("%w: no answer in time (%w)", hsm.ErrUnavailable, context.DeadlineExceeded)
-
-var errHungUp = errors.New("an earlier command failed")
 
 func (l *link) take(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {

@@ -29,6 +29,8 @@ func TestChainsThatAreTaken(t *testing.T) {
 		"names in one set":             func(c *claim) { c.names(directory(chipIs("id:494E5443", "PTT", "id:1"), true)) },
 		"with a hardware name":         func(c *claim) { c.names(directory(chipIs("id:494E5443", "PTT", "id:1"), false), hardwareName(4)) },
 		"with a permanent identifier":  func(c *claim) { c.names(hardwareName(3), directory(chipIs("id:494E5443", "PTT", "id:1"), false)) },
+		"no word on authorities":       func(c *claim) { c.leaf.BasicConstraintsValid = false },
+		"for data too":                 func(c *claim) { c.leaf.KeyUsage |= x509.KeyUsageDataEncipherment },
 		"names not critical":           func(c *claim) { c.leaf.ExtraExtensions[0].Critical = false },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,8 +111,7 @@ func TestChainsThatAreRefused(t *testing.T) {
 		"issuer first":                     {chain(func(c *claim, leaf *x509.Certificate) list { return list{c.issuer.cert, leaf} }), ""},
 		"issuer sent where it is the root": {func(c *claim) { c.trust = trust(c.issuer.cert) }, notThePath},
 
-		"leaf is a CA":    {func(c *claim) { c.leaf.IsCA = true }, "none of an authority"},
-		"no word on that": {func(c *claim) { c.leaf.BasicConstraintsValid = false }, "none of an authority"},
+		"leaf is a CA": {func(c *claim) { c.leaf.IsCA = true }, "one of an authority"},
 		"for servers": {func(c *claim) {
 			c.leaf.UnknownExtKeyUsage = nil
 			c.leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -122,6 +123,7 @@ func TestChainsThatAreRefused(t *testing.T) {
 		"for an attestation key":     {func(c *claim) { c.leaf.UnknownExtKeyUsage = []asn1.ObjectIdentifier{{2, 23, 133, 8, 3}} }, "not one of an endorsement key"},
 		"no purpose":                 {func(c *claim) { c.leaf.UnknownExtKeyUsage = nil }, "not one of an endorsement key"},
 		"signs":                      {func(c *claim) { c.leaf.KeyUsage |= x509.KeyUsageDigitalSignature }, otherUse},
+		"certifies":                  {func(c *claim) { c.leaf.KeyUsage |= x509.KeyUsageCertSign }, otherUse},
 		"no use named":               {func(c *claim) { c.leaf.KeyUsage = 0 }, otherUse},
 		"use of another kind of key": {func(c *claim) { c.leaf.KeyUsage = x509.KeyUsageKeyAgreement }, otherUse},
 		"critical and unknown": {func(c *claim) {

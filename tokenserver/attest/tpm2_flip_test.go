@@ -45,9 +45,10 @@ func (e *enrollment) changed(t *testing.T, change func(doc []byte, try func(at s
 
 // Every byte of an attestation counts, as it crosses the wire.
 func TestEveryByteCounts(t *testing.T) {
+	t.Parallel()
 	captured(t).changed(t, func(doc []byte, try func(string, []byte)) {
 		for i := range doc {
-			for _, mask := range []byte{0x01, 0x04, 0x20, 0xff} {
+			for _, mask := range []byte{1 << (i % 8), 0xff} {
 				b := bytes.Clone(doc)
 				b[i] ^= mask
 				try(fmt.Sprintf("%d^%#x", i, mask), b)
@@ -58,6 +59,7 @@ func TestEveryByteCounts(t *testing.T) {
 
 // So does every byte of the structures inside, with the rest left well-formed.
 func TestEveryByteOfStructuresCounts(t *testing.T) {
+	t.Parallel()
 	text := regexp.MustCompile(`"[A-Za-z0-9+/]{40,}=*"`)
 	captured(t).changed(t, func(doc []byte, try func(string, []byte)) {
 		for _, m := range text.FindAllIndex(doc, -1) {
@@ -67,7 +69,7 @@ func TestEveryByteOfStructuresCounts(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range raw {
-				for _, mask := range []byte{0x01, 0x80, 0xff} {
+				for _, mask := range []byte{1 << ((i + 4) % 8), 0xff} {
 					raw[i] ^= mask
 					b := bytes.Clone(doc)
 					base64.StdEncoding.Encode(b[from:to], raw)
@@ -81,11 +83,14 @@ func TestEveryByteOfStructuresCounts(t *testing.T) {
 
 // Bytes left out or put in are refused too.
 func TestLengthCounts(t *testing.T) {
+	t.Parallel()
 	captured(t).changed(t, func(doc []byte, try func(string, []byte)) {
 		for i := range doc {
 			try(fmt.Sprintf("without %d", i), append(bytes.Clone(doc[:i]), doc[i+1:]...))
 			try(fmt.Sprintf("A before %d", i), append(append(bytes.Clone(doc[:i]), 'A'), doc[i:]...))
-			try(fmt.Sprintf("first %d", i), doc[:i])
+			if i%16 == 0 {
+				try(fmt.Sprintf("first %d", i), doc[:i])
+			}
 		}
 	})
 }
