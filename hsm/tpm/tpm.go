@@ -45,7 +45,7 @@ const (
 	DefaultIdle = 2 * time.Second
 	// quickTimeout bounds what makes nothing, waiting for a turn included, so that
 	// whoever asks about a chip that hangs has an answer within two seconds.
-	quickTimeout = 1800 * time.Millisecond
+	quickTimeout = 1500 * time.Millisecond
 )
 
 // Provider is the TPM back end of hsm. It is safe for concurrent use: callers
