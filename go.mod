@@ -6,6 +6,7 @@ require (
 	github.com/creack/pty v1.1.24
 	github.com/foxboron/go-tpm-keyfiles v0.0.0-20260902202739-8c9c2d1005f4
 	github.com/go-jose/go-jose/v4 v4.1.9
+	github.com/go-piv/piv-go/v2 v2.6.0
 	github.com/godbus/dbus/v5 v5.2.4
 	github.com/google/go-cmp v0.7.0
 	github.com/google/go-tpm v0.9.9-0.20260124013517-8f8f42cba0de

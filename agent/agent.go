@@ -13,14 +13,11 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"countersign/agent/state"
 	"countersign/hsm"
-	"countersign/ipc"
 	"countersign/protocol"
 )
 
@@ -32,9 +29,10 @@ type Config struct {
 	// of its own.
 	Mode  string
 	State *state.Dir
-	// Provider makes and keeps the keys.
-	Provider hsm.Provider
-	Log      *slog.Logger
+	// Providers make and keep the keys. The first is used where an enrollment
+	// names none.
+	Providers []hsm.Provider
+	Log       *slog.Logger
 	// TimeZone is the IANA name that display records are rendered with.
 	TimeZone string
 	// ForbidCLI refuses approvals from outside a prompt or a terminal.
@@ -43,9 +41,11 @@ type Config struct {
 
 // Agent serves the profiles of one state directory.
 type Agent struct {
-	cfg     Config
-	pending *pending
-	events  *hub
+	cfg      Config
+	chips    chips
+	pending  *pending
+	events   *hub
+	reserved *reservations
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.
@@ -58,7 +58,8 @@ type Agent struct {
 
 // New reads the state directory. It does not touch the chip or the network.
 func New(cfg Config) (*Agent, error) {
-	a := &Agent{cfg: cfg, events: newHub(), profiles: map[string]*profile{}}
+	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), profiles: map[string]*profile{}}
+	a.reserved = newReservations(cfg.State, a.chips, cfg.Log)
 	a.pending = newPending(bootTime, a.publish)
 	stored, err := cfg.State.Profiles()
 	if err != nil {
@@ -72,6 +73,11 @@ func New(cfg Config) (*Agent, error) {
 	}
 	if a.unfinished, err = cfg.State.Enrollments(); err != nil {
 		cfg.Log.Error("some unfinished enrollments cannot be read", "error", err)
+		// They may need what was reserved for them.
+		a.reserved.frozen = true
+	}
+	for _, e := range a.unfinished {
+		a.reserved.hold(e.Reserved...)
 	}
 	return a, nil
 }
@@ -115,6 +121,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		start(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
 	}
 	start(a.pending.expire)
+	start(a.reserved.sweep)
 	<-ctx.Done()
 	a.mu.Lock()
 	a.start = func(func(context.Context)) {}
@@ -152,22 +159,14 @@ func (a *Agent) all() []*profile {
 	return list
 }
 
-// chipTimeout bounds what the agent itself asks of the chip.
-const chipTimeout = 5 * time.Second
-
-// degraded says in words what does not work, of the chip and of the profiles
-// within a scope.
-func (a *Agent) degraded(ctx context.Context, s ipc.Scope) []string {
-	ctx, cancel := context.WithTimeout(ctx, chipTimeout)
-	defer cancel()
-	reasons := []string{}
-	if _, err := a.cfg.Provider.Status(ctx); err != nil {
-		reasons = append(reasons, chipError(err).Message)
+// forget takes a profile out of the agent, and ends its work.
+func (a *Agent) forget(p *profile) {
+	p.retire()
+	id := p.get().ID
+	a.mu.Lock()
+	delete(a.profiles, id)
+	a.mu.Unlock()
+	for _, gone := range a.pending.missing(id, nil) {
+		a.pending.end(id, gone, protocol.StateCancelled)
 	}
-	for _, p := range a.visible(s) {
-		if reason := p.trouble(); reason != "" {
-			reasons = append(reasons, fmt.Sprintf("%s: %s", p.account(), reason))
-		}
-	}
-	return reasons
 }

@@ -152,7 +152,8 @@ func TestAbandonForgetsKeysThatAreNot(t *testing.T) {
 	if err := k.dir.BeginEnrollment(e); err != nil {
 		t.Fatal(err)
 	}
-	if err := k.agent.abandon(e); err != nil {
+	n := &enrolling{Enrollment: e, agent: k.agent, log: k.agent.cfg.Log}
+	if err := n.abandon(); err != nil {
 		t.Error(err)
 	}
 	if list, err := k.dir.Enrollments(); err != nil || len(list) != 0 {

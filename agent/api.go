@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"countersign/agent/state"
 	"countersign/agent/upstream"
@@ -28,13 +27,15 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
 		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
 		{Pattern: "POST /v1/requests/{id}/decision", Access: ipc.ActOwn, Handle: a.postDecision},
+		{Pattern: "GET /v1/keys", Access: ipc.ReadOwn, Handle: a.getKeys},
+		{Pattern: "POST /v1/keys/{owner}/deletion", Access: ipc.ActOwn, Handle: a.postKeyDeletion},
 		{Pattern: "GET /v1/events", Access: ipc.ActOwn, Handle: a.getEvents},
 	}
 }
 
 func (a *Agent) getStatus(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	return ipc.Status{
-		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.cfg.Provider.Name(),
+		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.chips.String(),
 		Degraded: a.degraded(r.Context(), s), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
 	}, nil
 }
@@ -70,8 +71,14 @@ func (a *Agent) getProfile(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 	return p.info(), nil
 }
 
-// resolve finds a profile by id, unique prefix or user@host.
+// resolve finds a profile by id, unique prefix or user@host. What the server
+// has ended does not stand in the way of what works.
 func (a *Agent) resolve(s ipc.Scope, name string) (*profile, error) {
+	return a.resolveWith(s, name, func(p *profile) bool { return p.get().State != state.Revoked })
+}
+
+// resolveWith finds a profile; of several that the name fits, the preferred one.
+func (a *Agent) resolveWith(s ipc.Scope, name string, prefer func(*profile) bool) (*profile, error) {
 	var found []*profile
 	for _, p := range a.visible(s) {
 		if p.get().ID == name {
@@ -82,8 +89,7 @@ func (a *Agent) resolve(s ipc.Scope, name string) (*profile, error) {
 		}
 	}
 	if len(found) > 1 {
-		// What the server has ended does not stand in the way of what works.
-		found = slices.DeleteFunc(found, func(p *profile) bool { return p.get().State == state.Revoked })
+		found = slices.DeleteFunc(found, func(p *profile) bool { return !prefer(p) })
 	}
 	switch len(found) {
 	case 0:
@@ -98,6 +104,9 @@ func (a *Agent) resolve(s ipc.Scope, name string) (*profile, error) {
 func (p *profile) check(ctx context.Context) error {
 	if p.get().State == state.Revoked {
 		return nil
+	}
+	if _, err := p.device.probe(ctx); errors.Is(err, hsm.ErrForeignKey) {
+		return chipError(err) // the server would hear nothing but a broken handshake
 	}
 	client := p.clientNow()
 	if client == nil {
@@ -152,6 +161,7 @@ func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 	}
 	if p, ok := a.profile(it.profile); ok {
 		d.Account = p.account()
+		d.TouchNeeded = d.PINNeeded && p.approval.Protection().Touch
 	}
 	return d, nil
 }
@@ -196,52 +206,4 @@ func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request, s ipc.Scope) (
 			return nil, nil
 		}
 	}
-}
-
-// clockTolerance is how far the server's clock may be from ours unmentioned.
-const clockTolerance = 2 * time.Minute
-
-func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), chipTimeout)
-	defer cancel()
-	checks := []ipc.Check{a.checkChip(ctx)}
-	for _, p := range a.visible(s) {
-		if _, err := p.device.open(ctx); errors.Is(err, hsm.ErrForeignKey) {
-			e := chipError(err)
-			checks = append(checks, ipc.Check{Code: e.Code, Status: "fail", Detail: p.account() + ": " + e.Message, Cure: e.Cure})
-			continue
-		}
-		checks = append(checks, p.checkServer())
-	}
-	return checks, nil
-}
-
-func (a *Agent) checkChip(ctx context.Context) ipc.Check {
-	c := ipc.Check{Code: a.cfg.Provider.Name(), Status: "ok"}
-	chip, err := a.cfg.Provider.Status(ctx)
-	c.Detail = strings.Join([]string{chip.Where, chip.Vendor, chip.Model}, " ")
-	if err != nil {
-		e := chipError(err)
-		c.Status, c.Detail, c.Cure = "fail", e.Message, chipCure(err)
-	}
-	return c
-}
-
-func (p *profile) checkServer() ipc.Check {
-	c := ipc.Check{Code: "server", Status: "ok", Detail: p.account() + " is connected"}
-	if trouble := p.trouble(); trouble != "" {
-		c.Status, c.Detail, c.Cure = "fail", p.account()+": "+trouble, "check the network, and that the server runs"
-		if p.get().State == state.Revoked {
-			c.Cure = "ask for a new enrollment link, and: countersign enroll LINK"
-		}
-		return c
-	}
-	p.mu.Lock()
-	skew := p.skew
-	p.mu.Unlock()
-	if skew.Abs() > clockTolerance {
-		c.Code, c.Status = "clock", "warn"
-		c.Detail, c.Cure = "this clock differs from the server's by "+skew.String(), "set the clock: timedatectl set-ntp true"
-	}
-	return c
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"time"
@@ -16,8 +17,9 @@ const (
 	// confirmWait is how long a caller is kept waiting for the server's
 	// receipt before it is told that the decision is not confirmed yet.
 	confirmWait = 10 * time.Second
-	// signWait bounds the chip's part, a touch included.
-	signWait = 30 * time.Second
+	// signWait bounds the chip's part, a touch included: tokens wait a quarter
+	// of a minute for theirs.
+	signWait = time.Minute
 )
 
 // decide turns a person's answer into a signed decision and waits a while for
@@ -47,12 +49,14 @@ func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answ
 
 // commit checks the answer, has the chip sign the decision and stores it.
 func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, ans ipc.Answer) (state.Entry, error) {
-	d, err := a.draft(it, ans)
+	d, err := a.draft(it, ans, p.approval.Protection())
 	if err != nil {
 		return state.Entry{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, signWait)
 	defer cancel()
+	ctx, release := a.pending.bound(ctx, it)
+	defer release()
 	if err := p.pins.wait(ctx, !ans.PIN.Empty()); err != nil {
 		return state.Entry{}, err
 	}
@@ -70,27 +74,39 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 			return "", err
 		}
 		d.Prev, d.IssuedAt = prev, time.Now().Unix()
-		return p.sign(ctx, d, ans.PIN)
+		compact, err := p.sign(ctx, d, hsm.Auth{PIN: ans.PIN, Touch: func() { a.askTouch(it) }})
+		if err != nil && ctx.Err() != nil {
+			// The chip was told to stop, and why is what the person wants to know.
+			err = cmp.Or(a.pending.still(it), err)
+		}
+		return compact, err
 	})
+}
+
+// askTouch tells the owner's helpers that the token waits to be touched.
+func (a *Agent) askTouch(it *item) {
+	if sum, uid, ok := a.pending.get(it.profile, it.req.ID); ok {
+		a.publish(uid, ipc.Event{Kind: ipc.EventTouch, Request: &sum, Pending: a.pending.waiting(func(other uint32) bool { return other == uid })})
+	}
 }
 
 // sign has the hardware sign: with the approval key and the PIN where the
 // class demands it, else with the device key.
-func (p *profile) sign(ctx context.Context, d *protocol.Decision, pin secret.Value) (string, error) {
+func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth) (string, error) {
 	if protocol.RoleFor(d.Decision, d.UV.Class) == protocol.RoleDevice {
 		return protocol.SignDecision(hsm.Signer(ctx, p.device, hsm.Auth{}), d)
 	}
 	if err := p.pins.check(); err != nil {
 		return "", err
 	}
-	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval, hsm.Auth{PIN: pin}), d)
+	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval, auth), d)
 	p.pins.used(err)
 	return compact, err
 }
 
 // draft checks an answer against what was shown and what the request demands,
 // and returns the decision that it amounts to.
-func (a *Agent) draft(it *item, ans ipc.Answer) (*protocol.Decision, error) {
+func (a *Agent) draft(it *item, ans ipc.Answer, key hsm.Protection) (*protocol.Decision, error) {
 	record, err := protocol.Display(it.req, protocol.DisplayVersion, language, a.cfg.TimeZone)
 	if err != nil {
 		return nil, err
@@ -106,7 +122,7 @@ func (a *Agent) draft(it *item, ans ipc.Answer) (*protocol.Decision, error) {
 		return nil, ipc.Errorf(ipc.CodeMismatch, "look at the request again and decide on what it says now", "the answer is about something else than this request")
 	}
 	if ans.Decision == protocol.Approve {
-		if err := a.demand(it.req, ans, d); err != nil {
+		if err := a.demand(it.req, ans, key, d); err != nil {
 			return nil, err
 		}
 	}
@@ -122,7 +138,7 @@ const language = "en"
 
 // demand checks that an approval brings all that the request's class takes,
 // and writes into d what it brings.
-func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, d *protocol.Decision) error {
+func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, key hsm.Protection, d *protocol.Decision) error {
 	switch {
 	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN:
 		return ipc.Errorf(ipc.CodeMethodUnsupported, "upgrade countersignd, or have another type of transaction started", "this service cannot verify anybody by %s", req.Method)
@@ -130,8 +146,8 @@ func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, d *protocol.Decisi
 		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")
 	case len(ans.Number) != req.Digits() || strings.Trim(ans.Number, "0123456789") != "":
 		return ipc.Errorf(ipc.CodeNumberRequired, "type the number that "+req.Client.Name+" shows", "approving takes a number of %d digits", req.Digits())
-	case req.Class >= protocol.C3:
-		return ipc.Errorf(ipc.CodeChipUnavailable, "enroll a token with a touch sensor", "this request takes a touch, which the key of this profile cannot ask for")
+	case req.Class >= protocol.C3 && !key.Touch:
+		return ipc.Errorf(ipc.CodeKeyUnsupported, "enroll a token with a touch sensor: countersign enroll LINK --key piv", "this request takes a touch, which the key of this profile does not ask for")
 	}
 	d.Number = ans.Number
 	if req.Digits() > 0 {
@@ -141,6 +157,9 @@ func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, d *protocol.Decisi
 		return nil
 	}
 	d.UV.Method, d.UV.Class = protocol.UVPIN, protocol.C2
+	if req.Class >= protocol.C3 {
+		d.UV.Method, d.UV.Class = protocol.UVTouch, protocol.C3
+	}
 	return checkPIN(ans.PIN)
 }
 
@@ -148,7 +167,7 @@ func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, d *protocol.Decisi
 func checkPIN(pin secret.Value) error {
 	switch n := len(pin.Reveal()); {
 	case n == 0:
-		return ipc.Errorf(ipc.CodePINRequired, "type the PIN of this computer's approval key", "this takes the PIN")
+		return ipc.Errorf(ipc.CodePINRequired, "type the PIN of the approval key", "this takes the PIN")
 	case n < hsm.MinPIN || n > hsm.MaxPIN:
 		return ipc.Errorf(ipc.CodeBadPIN, "", "a PIN has %d to %d bytes", hsm.MinPIN, hsm.MaxPIN)
 	}

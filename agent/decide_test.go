@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"countersign/agent/state"
+	"countersign/hsm"
 	"countersign/internal/secret"
 	"countersign/ipc"
 	"countersign/protocol"
@@ -24,7 +25,9 @@ func TestDemand(t *testing.T) {
 					for _, number := range []string{"", "123456", "12345", "1234567", "12a456", "１２"} {
 						for _, pin := range []string{"", testPIN, "12345", strings.Repeat("1", 64)} {
 							k.agent.cfg.ForbidCLI = forbid
-							checkDemand(t, k, class, surface, high, number, pin)
+							for _, touch := range []bool{false, true} {
+								checkDemand(t, k, class, surface, high, number, pin, touch)
+							}
 						}
 					}
 				}
@@ -33,7 +36,7 @@ func TestDemand(t *testing.T) {
 	}
 }
 
-func checkDemand(t *testing.T, k *kit, class protocol.Class, surface string, high bool, number, pin string) {
+func checkDemand(t *testing.T, k *kit, class protocol.Class, surface string, high bool, number, pin string, touch bool) {
 	t.Helper()
 	r := k.request("tx", class)
 	r.HighValue = high
@@ -45,14 +48,14 @@ func checkDemand(t *testing.T, k *kit, class protocol.Class, surface string, hig
 		RequestHash: protocol.Hash([]byte("compact")), DisplayHash: record.Hash(),
 		Decision: protocol.Approve, Surface: surface, Number: number, PIN: secret.New([]byte(pin)),
 	}
-	d, err := k.agent.draft(&item{req: r, compact: "compact"}, ans)
+	d, err := k.agent.draft(&item{req: r, compact: "compact"}, ans, hsm.Protection{Touch: touch})
 	numberGood := number == "123456"
 	if class == protocol.C0 {
 		numberGood = number == ""
 	}
 	surfaceGood := surface == protocol.SurfacePrompt || surface == protocol.SurfaceTTY || surface == protocol.SurfaceCLI && !high && !k.agent.cfg.ForbidCLI
-	good := class < protocol.C3 && numberGood && surfaceGood && (class < protocol.C2 || pin == testPIN)
-	name := fmt.Sprintf("%v by %q, high value %v, no cli %v, number %q, PIN of %d", class, surface, high, k.agent.cfg.ForbidCLI, number, len(pin))
+	good := (class < protocol.C3 || touch) && numberGood && surfaceGood && (class < protocol.C2 || pin == testPIN)
+	name := fmt.Sprintf("%v by %q, high value %v, no cli %v, number %q, PIN of %d, touch %v", class, surface, high, k.agent.cfg.ForbidCLI, number, len(pin), touch)
 	if (err == nil) != good {
 		t.Errorf("%s: %v", name, err)
 	}
@@ -62,7 +65,11 @@ func checkDemand(t *testing.T, k *kit, class protocol.Class, surface string, hig
 		}
 		return
 	}
-	if d.UV.Class != class || d.UV.Surface != surface || d.Number != number || (d.UV.Method == protocol.UVPIN) != (class == protocol.C2) {
+	method := map[protocol.Class]string{protocol.C2: protocol.UVPIN, protocol.C3: protocol.UVTouch}[class]
+	if method == "" {
+		method = protocol.UVNone
+	}
+	if d.UV != (protocol.UV{Method: method, Class: class, Surface: surface}) || d.Number != number {
 		t.Errorf("%s: signed would be %+v with number %q", name, d.UV, d.Number)
 	}
 }
@@ -90,7 +97,7 @@ func TestDenyTakesNothing(t *testing.T) {
 	r := k.request("tx", protocol.C0)
 	record, _ := protocol.Display(r, protocol.DisplayVersion, language, "UTC")
 	ans.RequestHash, ans.DisplayHash = protocol.Hash(nil), record.Hash()
-	if _, err := k.agent.draft(&item{req: r}, ans); codeOf(err) != ipc.CodeBadRequest {
+	if _, err := k.agent.draft(&item{req: r}, ans, hsm.Protection{}); codeOf(err) != ipc.CodeBadRequest {
 		t.Errorf("a reason of its own: %v", err)
 	}
 }
@@ -109,11 +116,11 @@ func TestMismatch(t *testing.T) {
 		{RequestHash: good.RequestHash, DisplayHash: protocol.Hash(nil), Decision: good.Decision, Number: good.Number, Surface: good.Surface},
 		{RequestHash: other.RequestHash, DisplayHash: good.DisplayHash, Decision: good.Decision, Number: good.Number, Surface: good.Surface},
 	} {
-		if _, err := k.agent.draft(it, a); codeOf(err) != ipc.CodeMismatch {
+		if _, err := k.agent.draft(it, a, hsm.Protection{}); codeOf(err) != ipc.CodeMismatch {
 			t.Errorf("got %v", err)
 		}
 	}
-	if _, err := k.agent.draft(it, good); err != nil {
+	if _, err := k.agent.draft(it, good, hsm.Protection{}); err != nil {
 		t.Error(err)
 	}
 }

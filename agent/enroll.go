@@ -2,66 +2,111 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
+	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"countersign/agent/state"
 	"countersign/agent/upstream"
 	"countersign/hsm"
-	"countersign/internal/secret"
 	"countersign/ipc"
 	"countersign/protocol"
 )
 
-// stepTries is how often a step of an enrollment is tried while a person
-// waits for it.
-const stepTries = 4
+const (
+	// stepTries is how often a step of an enrollment is tried while a person
+	// waits for it.
+	stepTries = 4
+	// createWait bounds the making of keys: some chips take half a minute for
+	// one RSA key, and a token waits for touches.
+	createWait = 2 * time.Minute
+	// maxUser bounds a user's name, in bytes.
+	maxUser = 128
+)
 
-// maxUser bounds a user's name, in bytes.
-const maxUser = 128
+// plan is where and how the keys of an enrollment are made.
+type plan struct {
+	device, approval hsm.Provider
+	// template is the approval key's.
+	template hsm.Template
+}
 
-// enroll makes two keys in the chip and enrolls them for a local user. Once
-// the server may have activated them, it goes on until the server says yes or
-// no, in the background and across restarts if it must.
+// enrolling is one enrollment at work, with a person who waits for it or, after
+// a crash, without.
+type enrolling struct {
+	*state.Enrollment
+	agent  *Agent
+	client *upstream.Client
+	log    *slog.Logger
+	// auth is the person's; the zero Auth without one.
+	auth hsm.Auth
+}
+
+// enroll makes two keys and enrolls them for a local user. Once the server may
+// have activated them, it goes on until the server says yes or no, in the
+// background and across restarts if it must.
 func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.Enrolled, error) {
 	defer in.PIN.Wipe()
-	uri, err := a.checkEnrollment(in)
+	defer in.Admin.Wipe()
+	uri, err := checkEnrollment(in)
 	if err != nil {
 		return ipc.Enrolled{}, err
 	}
-	e, err := a.prepare(ctx, uid, uri, in)
+	p, err := a.plan(ctx, in)
 	if err != nil {
 		return ipc.Enrolled{}, err
 	}
-	client := upstream.ForEnrollment(e.Server, e.CA)
-	defer client.Close()
-	if err := a.begin(ctx, client, e); err != nil {
+	n := &enrolling{Enrollment: &state.Enrollment{Server: uri.Server, CA: uri.CA, UID: uid, StartedAt: time.Now().UTC()}, agent: a}
+	n.auth = hsm.Auth{PIN: in.PIN, Admin: in.Admin, Touch: func() { a.publish(uid, ipc.Event{Kind: ipc.EventTouch}) }}
+	n.log = a.cfg.Log.With("server", n.Server)
+	n.Start.Token = string(uri.Token.Reveal())
+	if n.Start.Device, err = a.facts(ctx, p.approval, in.Name); err != nil {
+		return ipc.Enrolled{}, err
+	}
+	if err := n.prepare(ctx, p); err != nil {
+		return ipc.Enrolled{}, told(chipError(err), err)
+	}
+	return n.run(ctx)
+}
+
+// run does what follows once the keys are durable.
+func (n *enrolling) run(ctx context.Context) (ipc.Enrolled, error) {
+	n.client = upstream.ForEnrollment(n.Server, n.CA)
+	defer n.client.Close()
+	err := n.begin(ctx)
+	if err == nil {
+		err = n.prove(ctx)
+	}
+	if err != nil {
 		// Nothing is active without the second step.
-		return ipc.Enrolled{}, errors.Join(told(serverError(err), err), a.abandon(e))
+		return ipc.Enrolled{}, errors.Join(told(stepError(err), err), n.abandon())
 	}
-	enrolled, err := a.finish(ctx, client, e)
+	enrolled, err := n.finish(ctx)
 	if err == nil {
 		return enrolled, nil
 	}
 	if refused(err) {
-		return ipc.Enrolled{}, errors.Join(told(serverError(err), err), a.abandon(e))
+		return ipc.Enrolled{}, errors.Join(told(stepError(err), err), n.abandon())
 	}
-	a.cfg.Log.Info("enrollment goes on in the background", "server", e.Server, "error", err)
-	a.launch(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
+	n.log.Info("enrollment goes on in the background", "error", err)
+	n.agent.launch(func(ctx context.Context) { n.agent.resumeEnrollment(ctx, n.Enrollment) })
 	out := *serverError(err)
 	out.Cure = "wait: the service goes on by itself, and countersign profiles will show it"
 	return ipc.Enrolled{}, &out
 }
 
-func (a *Agent) checkEnrollment(in ipc.Enrollment) (protocol.EnrollURI, error) {
-	if in.Key != "" && in.Key != a.cfg.Provider.Name() {
-		return protocol.EnrollURI{}, ipc.Errorf(ipc.CodeChipUnavailable, "enroll with --key "+a.cfg.Provider.Name(), "this service keeps no keys in %q", in.Key)
+// stepError puts the failure of a step into words: the chip's, or the server's.
+func stepError(err error) *ipc.Error {
+	if _, ok := errors.AsType[*chipFault](err); ok {
+		return chipError(err)
 	}
+	return serverError(err)
+}
+
+func checkEnrollment(in ipc.Enrollment) (protocol.EnrollURI, error) {
 	uri, err := protocol.ParseEnrollURI(string(in.URI.Reveal()))
 	if err != nil {
 		return protocol.EnrollURI{}, ipc.Errorf(ipc.CodeBadRequest, "copy the whole link, in quotes", "%v", err)
@@ -69,55 +114,35 @@ func (a *Agent) checkEnrollment(in ipc.Enrollment) (protocol.EnrollURI, error) {
 	return uri, checkPIN(in.PIN)
 }
 
-// prepare makes the keys and what the server will be told, all of it durable
-// before the server hears of it.
-func (a *Agent) prepare(ctx context.Context, uid uint32, uri protocol.EnrollURI, in ipc.Enrollment) (*state.Enrollment, error) {
-	ctx, cancel := context.WithTimeout(ctx, signWait)
+// plan chooses the chips. A token leaves with its owner, and the device key is
+// what requests are received with; so it is in the TPM wherever there is one.
+func (a *Agent) plan(ctx context.Context, in ipc.Enrollment) (plan, error) {
+	kind, token, _ := strings.Cut(in.Key, ":")
+	if kind == "" {
+		kind = a.chips[0].Name()
+	}
+	approval, ok := a.chips.find(kind)
+	if !ok {
+		return plan{}, ipc.Errorf(ipc.CodeChipUnavailable, missingCure(kind), "this service keeps no keys in %.40q", kind)
+	}
+	p := plan{device: approval, approval: approval, template: hsm.Template{
+		PINBound: true, Touch: in.Touch, Algorithm: hsm.Algorithm(in.Algorithm), Token: token, KeepAdmin: in.KeepAdmin,
+	}}
+	if kind != kindTPM {
+		if tpm, ok := a.chips.usable(ctx, kindTPM); ok {
+			p.device = tpm
+		}
+	}
+	return p, nil
+}
+
+// facts are what the server is told about this device. Nothing of it is proof.
+func (a *Agent) facts(ctx context.Context, p hsm.Provider, name string) (protocol.DeviceFacts, error) {
+	ctx, cancel := context.WithTimeout(ctx, chipTimeout)
 	defer cancel()
-	facts, err := a.facts(ctx, in.Name)
+	chip, err := p.Status(ctx)
 	if err != nil {
-		return nil, err
-	}
-	e := &state.Enrollment{
-		Server: uri.Server, CA: uri.CA, UID: uid, Provider: a.cfg.Provider.Name(), StartedAt: time.Now().UTC(),
-		Start: protocol.EnrollmentStart{
-			Token: string(uri.Token.Reveal()), Device: facts,
-			Attestation: protocol.StartAttestation{Format: protocol.AttestationNone},
-		},
-	}
-	device, err := a.newKey(ctx, secret.Value{}, &e.Keys.Device, &e.Start.DeviceCSR)
-	if err != nil {
-		return nil, told(chipError(err), err)
-	}
-	approval, err := a.newKey(ctx, in.PIN, &e.Keys.Approval, &e.Start.ApprovalCSR)
-	if err != nil {
-		return nil, errors.Join(told(chipError(err), err), device.Delete(ctx, hsm.Auth{}))
-	}
-	if err := a.cfg.State.BeginEnrollment(e); err != nil {
-		return nil, errors.Join(err, device.Delete(ctx, hsm.Auth{}), approval.Delete(ctx, hsm.Auth{}))
-	}
-	return e, nil
-}
-
-// newKey makes one key and a CSR that proves its possession.
-func (a *Agent) newKey(ctx context.Context, pin secret.Value, reference, csr *[]byte) (hsm.Key, error) {
-	auth := hsm.Auth{PIN: pin}
-	key, err := a.cfg.Provider.Create(ctx, hsm.Template{Auth: auth, PINBound: !pin.Empty()})
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.CertificateRequest{Subject: pkix.Name{CommonName: "countersign"}}
-	if *csr, err = x509.CreateCertificateRequest(rand.Reader, template, hsm.Signer(ctx, key, auth)); err != nil {
-		return nil, errors.Join(err, key.Delete(ctx, auth))
-	}
-	*reference = key.Reference()
-	return key, nil
-}
-
-func (a *Agent) facts(ctx context.Context, name string) (protocol.DeviceFacts, error) {
-	chip, err := a.cfg.Provider.Status(ctx)
-	if err != nil {
-		return protocol.DeviceFacts{}, chipError(err)
+		return protocol.DeviceFacts{}, chipError(onChip(p.Name(), err))
 	}
 	if name == "" {
 		if name, err = os.Hostname(); err != nil {
@@ -126,7 +151,7 @@ func (a *Agent) facts(ctx context.Context, name string) (protocol.DeviceFacts, e
 	}
 	f := protocol.DeviceFacts{
 		Name: name, Platform: runtime.GOOS + "/" + runtime.GOARCH, Agent: a.cfg.Version,
-		Isolation: "user", Provider: a.cfg.Provider.Name(),
+		Isolation: "user", Provider: p.Name(),
 		Chip: protocol.Chip{Vendor: chip.Vendor, Model: chip.Model, Firmware: chip.Firmware},
 	}
 	if a.cfg.Mode == "system" {
@@ -139,13 +164,13 @@ func (a *Agent) facts(ctx context.Context, name string) (protocol.DeviceFacts, e
 }
 
 // begin does the first step, which is safe to repeat.
-func (a *Agent) begin(ctx context.Context, client *upstream.Client, e *state.Enrollment) error {
-	if e.ID != "" {
+func (n *enrolling) begin(ctx context.Context) error {
+	if n.ID != "" {
 		return nil
 	}
 	var started protocol.EnrollmentStarted
 	err := retry(ctx, func() (err error) {
-		started, err = client.Start(ctx, e.Start)
+		started, err = n.client.Start(ctx, n.Start)
 		return err
 	})
 	if err != nil {
@@ -154,36 +179,39 @@ func (a *Agent) begin(ctx context.Context, client *upstream.Client, e *state.Enr
 	if !validID(started.ID) {
 		return errBadAnswer
 	}
-	e.ID = started.ID
-	return a.cfg.State.SaveEnrollment(e)
+	n.ID, n.Challenge, n.Credential = started.ID, started.Challenge, started.Credential
+	return n.save()
 }
+
+func (n *enrolling) save() error { return n.agent.cfg.State.SaveEnrollment(n.Enrollment) }
 
 // finish does the second step, which is safe to repeat, and turns the
 // enrollment into a profile at work.
-func (a *Agent) finish(ctx context.Context, client *upstream.Client, e *state.Enrollment) (ipc.Enrolled, error) {
+func (n *enrolling) finish(ctx context.Context) (ipc.Enrolled, error) {
 	var answer protocol.Enrolled
 	err := retry(ctx, func() (err error) {
-		answer, err = client.Activate(ctx, e.ID, protocol.Activation{Token: e.Start.Token})
+		answer, err = n.client.Activate(ctx, n.ID, protocol.Activation{Token: n.Start.Token, Attestation: n.Proof})
 		return err
 	})
 	if err != nil {
 		return ipc.Enrolled{}, err
 	}
-	e.Root = client.Root()
-	s, err := newStored(e, answer)
+	n.Root = n.client.Root()
+	s, err := newStored(n.Enrollment, answer)
 	if err != nil {
 		return ipc.Enrolled{}, err
 	}
-	if err := a.cfg.State.CompleteEnrollment(e, s); err != nil {
+	if err := n.agent.cfg.State.CompleteEnrollment(n.Enrollment, s); err != nil {
 		return ipc.Enrolled{}, err
 	}
-	if err := a.load(s); err != nil {
+	if err := n.agent.load(s); err != nil {
 		return ipc.Enrolled{}, err
 	}
-	p, _ := a.profile(s.ID)
-	a.launch(p.run)
-	a.cfg.Log.Info("enrolled", "profile", s.ID, "server", s.Issuer, "uid", s.UID)
-	out := ipc.Enrolled{Profile: s.ID, Device: s.Device, Key: keyInfo(s.Provider)}
+	p, _ := n.agent.profile(s.ID)
+	n.agent.launch(p.run)
+	n.log.Info("enrolled", "profile", s.ID, "issuer", s.Issuer, "uid", s.UID, "attested", s.Verdict.Attested)
+	n.keepCertificates(ctx, p)
+	out := ipc.Enrolled{Profile: s.ID, Device: s.Device, Key: keyInfo(s)}
 	if answer.Confirm {
 		out.ConfirmCode, err = protocol.ConfirmationCode(p.device.Public(), p.approval.Public())
 	}

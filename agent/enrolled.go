@@ -29,7 +29,8 @@ func newStored(e *state.Enrollment, answer protocol.Enrolled) (state.Profile, er
 	}
 	s := state.Profile{
 		ID: answer.Profile, Device: answer.Device, User: answer.User, Issuer: answer.Issuer, DeviceURL: answer.DeviceURL,
-		Root: e.Root, UID: e.UID, Name: e.Start.Device.Name, Provider: e.Provider,
+		Root: e.Root, UID: e.UID, Name: e.Start.Device.Name, Provider: e.ApprovalKey.Provider,
+		DeviceKey: e.DeviceKey, ApprovalKey: e.ApprovalKey, Verdict: answer.Attestation, Unattested: e.Unattested,
 		DeviceChain: answer.DeviceChain, ApprovalChain: answer.ApprovalChain, JWKS: answer.JWKS,
 		EnrolledAt: time.Now().UTC(), State: state.Active, Keys: e.Keys,
 	}

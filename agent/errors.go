@@ -8,7 +8,6 @@ import (
 	"unicode"
 
 	"countersign/agent/upstream"
-	"countersign/hsm"
 	"countersign/ipc"
 	"countersign/protocol"
 )
@@ -44,39 +43,6 @@ func told(e *ipc.Error, cause error) error {
 	return e
 }
 
-// lockedCure is the way on from a key that will not sign again.
-const lockedCure = "have an administrator issue a new enrollment, and enroll again"
-
-// chipError puts what the chip said into words for its owner.
-func chipError(err error) *ipc.Error {
-	if e, ok := errors.AsType[*ipc.Error](err); ok {
-		return e
-	}
-	if e, ok := errors.AsType[*hsm.PINError](err); ok {
-		out := ipc.Errorf(ipc.CodeWrongPIN, "try again; the chip counts", "the PIN is wrong")
-		if e.TriesLeft >= 0 {
-			out.TriesLeft = &e.TriesLeft
-		}
-		if e.TriesLeft == 0 {
-			out.Cure = lockedCure
-		}
-		return out
-	}
-	switch {
-	case errors.Is(err, hsm.ErrPINLocked):
-		return ipc.Errorf(ipc.CodePINLocked, lockedCure, "the PIN is locked after too many wrong tries")
-	case errors.Is(err, hsm.ErrPINRequired):
-		return ipc.Errorf(ipc.CodePINRequired, "type the PIN", "this takes the PIN")
-	case errors.Is(err, hsm.ErrForeignKey):
-		return ipc.Errorf(ipc.CodeForeignKey, lockedCure, "the keys of this profile are not in this computer's security chip: it was cleared or replaced")
-	case errors.Is(err, hsm.ErrPermission):
-		return ipc.Errorf(ipc.CodeChipUnavailable, "see countersign doctor", "%v", err)
-	case errors.Is(err, hsm.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
-		return ipc.Errorf(ipc.CodeChipUnavailable, "see countersign doctor", "the security chip does not answer: %v", err)
-	}
-	return ipc.AsError(err)
-}
-
 // serverError puts a failed call to the server into words.
 func serverError(err error) *ipc.Error {
 	if e, ok := errors.AsType[*ipc.Error](err); ok {
@@ -99,6 +65,8 @@ func serverCure(code string) string {
 		return "have an old device revoked, or a link issued that replaces it"
 	case protocol.ProblemUserLocked:
 		return "ask the administrator of the server"
+	case protocol.ProblemAttestation:
+		return "enroll with hardware that the server trusts, or have its maker's root added there: countersign-server attestation root add FILE"
 	}
 	return "see the list of errors in the documentation"
 }
@@ -123,11 +91,3 @@ func printable(r rune) rune {
 }
 
 func asProblem(err error) (*protocol.Problem, bool) { return errors.AsType[*protocol.Problem](err) }
-
-// chipCure is the step that gives the service its chip.
-func chipCure(err error) string {
-	if errors.Is(err, hsm.ErrPermission) {
-		return "give the service the TPM: sudo usermod -aG tss $USER, then log in again"
-	}
-	return "turn the TPM on in the firmware settings, or name another with countersignd --tpm"
-}

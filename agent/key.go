@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 
+	"countersign/agent/state"
 	"countersign/hsm"
 )
 
@@ -15,6 +16,7 @@ import (
 // the chip when first used: the service starts without the chip, too.
 type lazyKey struct {
 	provider  hsm.Provider
+	facts     state.KeyFacts
 	reference []byte
 	public    crypto.PublicKey
 
@@ -22,7 +24,7 @@ type lazyKey struct {
 	key hsm.Key
 }
 
-func newLazyKey(provider hsm.Provider, reference []byte, chain [][]byte) (*lazyKey, error) {
+func newLazyKey(provider hsm.Provider, facts state.KeyFacts, reference []byte, chain [][]byte) (*lazyKey, error) {
 	if len(chain) == 0 {
 		return nil, errors.New("agent: a key without a certificate")
 	}
@@ -30,21 +32,15 @@ func newLazyKey(provider hsm.Provider, reference []byte, chain [][]byte) (*lazyK
 	if err != nil {
 		return nil, fmt.Errorf("agent: %w", err)
 	}
-	return &lazyKey{provider: provider, reference: reference, public: leaf.PublicKey}, nil
+	return &lazyKey{provider: provider, facts: facts, reference: reference, public: leaf.PublicKey}, nil
 }
 
 // Public implements hsm.Key.
 func (k *lazyKey) Public() crypto.PublicKey { return k.public }
 
-// Protection implements hsm.Key. It is not known before the key was opened.
-func (k *lazyKey) Protection() hsm.Protection {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.key == nil {
-		return hsm.Protection{}
-	}
-	return k.key.Protection()
-}
+// Protection implements hsm.Key. It is what it was at enrollment, so that it
+// is known while the chip is absent.
+func (k *lazyKey) Protection() hsm.Protection { return k.facts.Protection() }
 
 // Reference implements hsm.Key.
 func (k *lazyKey) Reference() []byte { return k.reference }
@@ -55,16 +51,13 @@ func (k *lazyKey) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	return key.Sign(ctx, digest, auth)
+	signature, err := key.Sign(ctx, digest, auth)
+	return signature, onChip(k.provider.Name(), err)
 }
 
-// Delete implements hsm.Key.
+// Delete implements hsm.Key. A key that is not in this chip is deleted.
 func (k *lazyKey) Delete(ctx context.Context, auth hsm.Auth) error {
-	key, err := k.open(ctx)
-	if err != nil {
-		return err
-	}
-	return key.Delete(ctx, auth)
+	return deleteKey(ctx, k.provider, k.reference, auth)
 }
 
 // open does not hold the lock while the chip works: two first uses at once
@@ -76,12 +69,31 @@ func (k *lazyKey) open(ctx context.Context) (hsm.Key, error) {
 	if key != nil {
 		return key, nil
 	}
+	return k.probe(ctx)
+}
+
+// probe opens the key whether it was opened before or not: the chip may have
+// been cleared meanwhile.
+func (k *lazyKey) probe(ctx context.Context) (hsm.Key, error) {
 	key, err := k.provider.Open(ctx, k.reference)
 	if err != nil {
-		return nil, err
+		return nil, onChip(k.provider.Name(), err)
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.key = key
 	return key, nil
+}
+
+// deleteKey removes the key of a reference. One of another chip, or of this
+// one before it was cleared, is gone already.
+func deleteKey(ctx context.Context, p hsm.Provider, reference []byte, auth hsm.Auth) error {
+	key, err := p.Open(ctx, reference)
+	if errors.Is(err, hsm.ErrForeignKey) || errors.Is(err, hsm.ErrBadReference) {
+		return nil
+	}
+	if err == nil {
+		err = key.Delete(ctx, auth)
+	}
+	return onChip(p.Name(), err)
 }

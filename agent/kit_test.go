@@ -2,15 +2,12 @@ package agent
 
 import (
 	"bytes"
-	"context"
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/big"
 	"os"
@@ -31,81 +28,6 @@ const (
 	testIssuer = "https://server.example"
 	testUID    = 1000
 )
-
-// softProvider keeps keys in memory. It exists in tests alone, where what is
-// tested is what the agent asks of a chip, and not the chip.
-type softProvider struct {
-	mu   sync.Mutex
-	keys map[string]*softKey
-}
-
-type softKey struct {
-	by        *softProvider
-	reference string
-	key       *ecdsa.PrivateKey
-	pin       string
-	signed    int
-}
-
-func (*softProvider) Name() string { return "tpm" }
-func (*softProvider) Status(context.Context) (hsm.Status, error) {
-	return hsm.Status{Where: "test"}, nil
-}
-func (*softProvider) Release(context.Context, []byte) error { return nil }
-func (k *softKey) Protection() hsm.Protection {
-	if k.pin == "" {
-		return hsm.Protection{}
-	}
-	return hsm.Protection{Counter: hsm.CounterIndex}
-}
-func (k *softKey) Public() crypto.PublicKey { return k.key.Public() }
-func (k *softKey) Reference() []byte        { return []byte(k.reference) }
-func (p *softProvider) Open(_ context.Context, ref []byte) (hsm.Key, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if k, ok := p.keys[string(ref)]; ok {
-		return k, nil
-	}
-	return nil, hsm.ErrForeignKey
-}
-
-func (p *softProvider) Create(_ context.Context, t hsm.Template) (hsm.Key, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	k := &softKey{by: p, reference: fmt.Sprintf("key %d", len(p.keys)), key: key, pin: string(t.PIN.Reveal())}
-	p.keys[k.reference] = k
-	return k, nil
-}
-
-func (k *softKey) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, error) {
-	k.by.mu.Lock()
-	defer k.by.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if k.pin != "" && k.pin != string(auth.PIN.Reveal()) {
-		return nil, &hsm.PINError{TriesLeft: 4}
-	}
-	k.signed++
-	return ecdsa.SignASN1(rand.Reader, k.key, digest)
-}
-
-func (k *softKey) Delete(context.Context, hsm.Auth) error {
-	k.by.mu.Lock()
-	defer k.by.mu.Unlock()
-	delete(k.by.keys, k.reference)
-	return nil
-}
-
-func (k *softKey) uses() int {
-	k.by.mu.Lock()
-	defer k.by.mu.Unlock()
-	return k.signed
-}
 
 // logBuffer is a log that several goroutines write.
 type logBuffer struct {
@@ -131,6 +53,7 @@ type kit struct {
 	root     string
 	dir      *state.Dir
 	chip     *softProvider
+	token    *softProvider // nil: the service runs without tokens
 	log      *logBuffer
 	server   *ecdsa.PrivateKey
 	device   *softKey
@@ -174,7 +97,7 @@ func selfSigned(t *testing.T, key *softKey) [][]byte {
 
 func newKit(t *testing.T) *kit {
 	t.Helper()
-	k := &kit{t: t, root: filepath.Join(t.TempDir(), "state"), chip: &softProvider{keys: map[string]*softKey{}}, log: new(logBuffer), server: newECDSA(t)}
+	k := &kit{t: t, root: filepath.Join(t.TempDir(), "state"), chip: newSoftProvider(kindTPM), log: new(logBuffer), server: newECDSA(t)}
 	k.open()
 	k.id = k.enroll("p_alice00", testUID, "https://127.0.0.1:1")
 	k.start()
@@ -195,6 +118,8 @@ func (k *kit) enroll(id string, uid uint32, url string) string {
 		ID: id, Device: "d_device00", User: "user of " + id, Issuer: testIssuer, DeviceURL: url, UID: uid,
 		DeviceChain: selfSigned(k.t, k.device), ApprovalChain: selfSigned(k.t, k.approval), JWKS: jwks(k.t, k.server),
 		State: state.Active, EnrolledAt: time.Unix(int64(uid), 0), Keys: e.Keys,
+		DeviceKey:   state.KeyFacts{Provider: kindTPM, Chip: softChip},
+		ApprovalKey: state.KeyFacts{Provider: kindTPM, Counter: string(hsm.CounterIndex), Chip: softChip},
 	}
 	if err := errors.Join(k.dir.BeginEnrollment(e), k.dir.CompleteEnrollment(e, p)); err != nil {
 		k.t.Fatal(err)
@@ -211,10 +136,17 @@ func (k *kit) open() {
 	k.t.Cleanup(func() { _ = k.dir.Close() })
 }
 
+func (k *kit) providers() []hsm.Provider {
+	if k.token == nil {
+		return []hsm.Provider{k.chip}
+	}
+	return []hsm.Provider{k.chip, k.token}
+}
+
 func (k *kit) start() {
 	k.t.Helper()
 	var err error
-	k.agent, err = New(Config{Version: "test", Mode: "user", State: k.dir, Provider: k.chip, Log: slog.New(slog.NewTextHandler(k.log, nil)), TimeZone: "UTC"})
+	k.agent, err = New(Config{Version: "test", Mode: "user", State: k.dir, Providers: k.providers(), Log: slog.New(slog.NewTextHandler(k.log, nil)), TimeZone: "UTC"})
 	if err != nil {
 		k.t.Fatal(err)
 	}

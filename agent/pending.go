@@ -26,8 +26,8 @@ const (
 	statusUnconfirmed = "unconfirmed"
 )
 
-// item is one request of one profile. Its fields but status, claim and ended
-// never change.
+// item is one request of one profile. Its fields but status, claim, ended and
+// stop never change.
 type item struct {
 	profile  string
 	uid      uint32
@@ -39,9 +39,11 @@ type item struct {
 
 	status string
 	// claim is not 0 while a decision is being made: nobody else makes one.
-	// ended is what the server meanwhile said of the request.
+	// ended is what the server meanwhile said of the request, and stop ends
+	// what the decision waits for.
 	claim uint64
 	ended protocol.State
+	stop  context.CancelFunc
 }
 
 // pending is the list of what waits for a person, and of what lately ended.
@@ -113,6 +115,9 @@ func (l *pending) end(profile, id string, status protocol.State) {
 	case it == nil || it.status != statusPending:
 	case it.claim != 0:
 		it.ended = status
+		if it.stop != nil {
+			it.stop()
+		}
 	default:
 		l.close(it, status)
 	}
@@ -150,6 +155,19 @@ func (l *pending) still(it *item) error {
 		return errNotPending(string(it.ended))
 	}
 	return nil
+}
+
+// bound is ctx for as long as a claimed request has not ended: nobody is asked
+// to touch a token for one that is over.
+func (l *pending) bound(ctx context.Context, it *item) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, it.deadline-l.now())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	it.stop = cancel
+	if it.ended.Final() {
+		cancel()
+	}
+	return ctx, cancel
 }
 
 // settle ends a claim with the status that came of it. It does nothing where
@@ -265,7 +283,7 @@ func (l *pending) wake() {
 // release ends a claim. A request that is pending again, and ended meanwhile,
 // has ended.
 func (l *pending) release(it *item, status string) {
-	it.claim, it.status = 0, status
+	it.claim, it.status, it.stop = 0, status, nil
 	if status == statusPending && it.ended.Final() {
 		l.close(it, it.ended)
 	}

@@ -35,6 +35,9 @@ type profile struct {
 	client *upstream.Client
 	reach  error         // of the last exchange
 	skew   time.Duration // the server's clock less ours, at the last exchange
+	// stop ends run; retired keeps it from starting.
+	stop    context.CancelFunc
+	retired bool
 	// polled is bootTime when the poll that is under way was sent. Only the
 	// poll's own goroutine uses it.
 	polled time.Duration
@@ -51,10 +54,10 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 		return nil, err
 	}
 	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}}
-	if p.device, err = newLazyKey(a.cfg.Provider, s.Keys.Device, s.DeviceChain); err != nil {
+	if p.device, err = newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain); err != nil {
 		return nil, err
 	}
-	if p.approval, err = newLazyKey(a.cfg.Provider, s.Keys.Approval, s.ApprovalChain); err != nil {
+	if p.approval, err = newLazyKey(a.chips.named(s.ApprovalKey.Provider), s.ApprovalKey, s.Keys.Approval, s.ApprovalChain); err != nil {
 		return nil, err
 	}
 	p.outbox = newOutbox(func(e state.Entry) error { return a.cfg.State.SaveEntry(s.ID, e) },
@@ -76,6 +79,9 @@ func (p *profile) run(ctx context.Context) {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if !p.working(cancel) {
+		return
+	}
 	client, err := p.connect(ctx)
 	if err != nil {
 		p.agent.cfg.Log.Error("profile cannot connect", "profile", p.get().ID, "error", err)
@@ -92,6 +98,24 @@ func (p *profile) run(ctx context.Context) {
 	deliverer.Wait()
 	if problem, final := upstream.Final(err); final {
 		p.revoked(problem)
+	}
+}
+
+// working remembers how to end the work, and reports whether there is any.
+func (p *profile) working(stop context.CancelFunc) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stop = stop
+	return !p.retired
+}
+
+// retire ends the profile's work for good.
+func (p *profile) retire() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.retired = true
+	if p.stop != nil {
+		p.stop()
 	}
 }
 
@@ -166,13 +190,9 @@ func (p *profile) info() ipc.Profile {
 	p.mu.Unlock()
 	return ipc.Profile{
 		ID: s.ID, User: s.User, Server: s.Issuer, Device: s.Device, Name: s.Name, UID: s.UID,
-		Key: keyInfo(s.Provider), State: s.State, Reason: s.Reason,
+		Key: keyInfo(s), State: s.State, Reason: s.Reason,
 		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt,
 	}
-}
-
-func keyInfo(provider string) ipc.Key {
-	return ipc.Key{Provider: provider, Protection: "hardware, approval key bound to a PIN"}
 }
 
 func sortProfiles(list []*profile) {

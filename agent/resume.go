@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"countersign/agent/state"
 	"countersign/agent/upstream"
@@ -14,50 +13,52 @@ import (
 // resumeEnrollment goes on with what a crash or the network interrupted, until
 // the server has said yes or no.
 func (a *Agent) resumeEnrollment(ctx context.Context, e *state.Enrollment) {
-	log := a.cfg.Log.With("server", e.Server)
-	client := upstream.ForEnrollment(e.Server, e.CA)
-	defer client.Close()
+	n := &enrolling{Enrollment: e, agent: a, client: upstream.ForEnrollment(e.Server, e.CA), log: a.cfg.Log.With("server", e.Server)}
+	defer n.client.Close()
 	var backoff upstream.Backoff
 	for ctx.Err() == nil {
-		err := a.begin(ctx, client, e)
+		err := n.resume(ctx)
 		if err == nil {
-			_, err = a.finish(ctx, client, e)
-		}
-		switch {
-		case err == nil:
 			return
-		case refused(err):
-			log.Warn("unfinished enrollment ended by the server", "error", err)
-			if err := a.abandon(e); err != nil {
-				log.Error("unfinished enrollment not removed", "error", err)
+		}
+		if hopeless(err) {
+			n.log.Warn("unfinished enrollment ended", "error", err)
+			if err := n.abandon(); err != nil {
+				n.log.Error("unfinished enrollment not removed", "error", err)
 			}
 			return
 		}
 		pause := backoff.Pause()
-		log.Info("unfinished enrollment goes on later", "error", err, "again_in", pause)
+		n.log.Info("unfinished enrollment goes on later", "error", err, "again_in", pause)
 		_ = upstream.Sleep(ctx, pause)
 	}
 }
 
-// abandon deletes the keys of an enrollment that will never be, then forgets
-// it. Keys that the chip does not give up now are tried again at the next
-// start, since the enrollment stays until they are gone.
-func (a *Agent) abandon(e *state.Enrollment) error {
-	ctx, cancel := context.WithTimeout(context.Background(), signWait)
-	defer cancel()
-	for _, reference := range [][]byte{e.Keys.Device, e.Keys.Approval} {
-		key, err := a.cfg.Provider.Open(ctx, reference)
-		if errors.Is(err, hsm.ErrForeignKey) || errors.Is(err, hsm.ErrBadReference) {
-			continue
-		}
-		if err == nil {
-			err = key.Delete(ctx, hsm.Auth{})
-		}
-		if err != nil {
-			return fmt.Errorf("agent: delete key: %w", err)
-		}
+var errNeedsPerson = errors.New("the token proves nothing without its PIN, and nobody is there to type it")
+
+// hopeless reports whether trying again brings nothing: the server said no, the
+// keys are gone, or it takes a person.
+func hopeless(err error) bool {
+	return refused(err) || errors.Is(err, errNeedsPerson) || errors.Is(err, hsm.ErrForeignKey)
+}
+
+// resume does what is left of the steps.
+func (n *enrolling) resume(ctx context.Context) error {
+	// The keys are durable, so the sweeper must not take them for leftovers.
+	if err := n.agent.reserved.settle(n.Reserved); err != nil {
+		return err
 	}
-	return a.cfg.State.AbandonEnrollment(e)
+	if !n.provable() {
+		return errNeedsPerson
+	}
+	if err := n.begin(ctx); err != nil {
+		return err
+	}
+	if err := n.prove(ctx); err != nil {
+		return err
+	}
+	_, err := n.finish(ctx)
+	return err
 }
 
 // refused reports whether the server has answered no, once and for all.

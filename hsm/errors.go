@@ -27,6 +27,9 @@ var (
 	// ErrTokenAbsent: the token that holds the key is not inserted, or was
 	// pulled in the middle. It is an ErrUnavailable too.
 	ErrTokenAbsent = fmt.Errorf("%w: the token is not inserted", ErrUnavailable)
+	// ErrManyTokens: several tokens are inserted, and the template names none;
+	// the text names their serial numbers.
+	ErrManyTokens = errors.New("several tokens are inserted")
 	// ErrForeignKey: the reference belongs to another chip, or to this one
 	// before it was cleared.
 	ErrForeignKey = errors.New("key belongs to another or a cleared security chip")

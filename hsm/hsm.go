@@ -12,8 +12,8 @@
 // Back ends are safe for concurrent use and pass the suite in hsm/hsmtest.
 //
 // What not every chip can do is an interface of its own, found by a type
-// assertion: Attester and Identifier on a Provider, Inspector and PINChanger
-// on a Key.
+// assertion: Attester, Identifier and Reclaimer on a Provider, Inspector,
+// PINChanger and CertificateKeeper on a Key.
 package hsm
 
 import (
@@ -185,4 +185,18 @@ type Identifier interface {
 	// Identify names the chip itself, for as long as it is the same piece of
 	// hardware: an opaque text without meaning outside this computer.
 	Identify(ctx context.Context) (string, error)
+}
+
+// Reclaimer is a Provider whose Release takes a person.
+type Reclaimer interface {
+	// Reclaim does what Release does, with what the person brings.
+	Reclaim(ctx context.Context, reservation []byte, auth Auth) error
+}
+
+// CertificateKeeper is a Key that has room for its certificate beside it, for
+// other programs to find.
+type CertificateKeeper interface {
+	// StoreCertificate writes a DER certificate of this very key, in place of
+	// the one that is there. Auth is what Create takes.
+	StoreCertificate(ctx context.Context, der []byte, auth Auth) error
 }

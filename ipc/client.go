@@ -89,6 +89,18 @@ func (c *Caller) Doctor(ctx context.Context) (checks []Check, err error) {
 	return checks, c.call(ctx, "GET", "/v1/doctor", nil, &checks)
 }
 
+// Keys lists the keys of the caller's profiles, and what broken enrollments
+// left.
+func (c *Caller) Keys(ctx context.Context) (k []StoredKey, err error) {
+	return k, c.call(ctx, "GET", "/v1/keys", nil, &k)
+}
+
+// DeleteKeys removes the keys of a profile that is over and forgets it, or
+// removes a leftover. It returns what was removed.
+func (c *Caller) DeleteKeys(ctx context.Context, owner string, d KeyDeletion) (k []StoredKey, err error) {
+	return k, c.call(ctx, "POST", "/v1/keys/"+url.PathEscape(owner)+"/deletion", d.wire(), &k)
+}
+
 // Events calls f for each event of the stream until ctx ends, the service
 // closes it, or f returns an error. It never returns nil.
 func (c *Caller) Events(ctx context.Context, f func(Event) error) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 )
 
 // Error is a refusal in words that are safe to show, with a stable code. It is
@@ -17,6 +18,8 @@ type Error struct {
 	Cure string `json:"cure"`
 	// TriesLeft is set for wrong_pin and wrong_number, where it is known.
 	TriesLeft *int `json:"tries_left,omitempty"`
+	// Until is set for pin_locked where the lock ends by itself.
+	Until *time.Time `json:"until,omitempty"`
 	// Status is the final status, for a request that is over.
 	Status string `json:"status,omitempty"`
 }
@@ -45,7 +48,19 @@ const (
 	CodePINDelayed        = "pin_delayed"
 	CodePINLocked         = "pin_locked"
 	CodeChipUnavailable   = "chip_unavailable"
+	CodeChipPermission    = "chip_permission"
+	CodeChipBusy          = "chip_busy"
+	CodeChipNoMemory      = "chip_no_memory"
+	CodeChipReset         = "chip_reset"
+	CodeChipService       = "chip_service_down"
+	CodeTokenAbsent       = "token_absent"
+	CodeNoTouch           = "no_touch"
+	CodeAdminRequired     = "admin_required"
+	CodeFactorySettings   = "factory_settings"
+	CodeNoRoom            = "no_room"
+	CodeKeyUnsupported    = "key_unsupported"
 	CodeForeignKey        = "foreign_key"
+	CodeProfileActive     = "profile_active"
 	CodeSurfaceForbidden  = "surface_forbidden"
 	CodeTooLarge          = "body_too_large"
 )
@@ -62,9 +77,9 @@ func httpStatus(code string) int {
 		return http.StatusInternalServerError
 	case CodeServer:
 		return http.StatusBadGateway
-	case CodeNotDecidable, CodeMismatch:
+	case CodeNotDecidable, CodeMismatch, CodeProfileActive:
 		return http.StatusConflict
-	case CodeChipUnavailable:
+	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent:
 		return http.StatusServiceUnavailable
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge

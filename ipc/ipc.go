@@ -79,8 +79,20 @@ type Profile struct {
 
 // Key says where the keys of a profile live and what protects them.
 type Key struct {
-	Provider   string `json:"provider"`
+	// Provider keeps the approval key, DeviceProvider the device key.
+	Provider       string `json:"provider"`
+	DeviceProvider string `json:"device_provider"`
+	// Protection is for people.
 	Protection string `json:"protection"`
+	// PINCounter is who counts wrong PINs: "index", "lockout" or "token".
+	PINCounter string `json:"pin_counter"`
+	Touch      bool   `json:"touch"`
+	// Attested says that the server has seen the chip prove it; Unattested why
+	// it has not.
+	Attested   bool   `json:"attested"`
+	Unattested string `json:"unattested,omitempty"`
+	// Chip names the hardware, in its own words.
+	Chip string `json:"chip"`
 }
 
 // Enrollment asks the service to enroll its caller, POST /v1/enrollments.
@@ -91,7 +103,17 @@ type Enrollment struct {
 	Key string
 	// Name is what the server shows for this device.
 	Name string
-	PIN  secret.Value
+	// PIN becomes a TPM key's, and is the one of a token.
+	PIN secret.Value
+	// Admin is the management key of a token, as bytes.
+	Admin secret.Value
+	// Algorithm of the approval key is "ES256" or "RS256"; "" is the first.
+	Algorithm string
+	// Touch makes every use of the approval key take a touch.
+	Touch bool
+	// KeepAdmin is the consent to replace the management key of a token by a
+	// random one, which the token keeps under its PIN.
+	KeepAdmin bool
 }
 
 // Enrolled is the answer to an Enrollment.
@@ -144,7 +166,9 @@ type Display struct {
 	NumberDigits int `json:"number_digits"`
 	// PINNeeded says that approving takes the PIN of the approval key.
 	PINNeeded bool `json:"pin_needed"`
-	HighValue bool `json:"high_value"`
+	// TouchNeeded says that approving takes a touch of the token too.
+	TouchNeeded bool `json:"touch_needed"`
+	HighValue   bool `json:"high_value"`
 }
 
 // Decisions and the reasons of a denial, as the wire says them.
@@ -195,6 +219,9 @@ const (
 	EventClosed = "closed"
 	// EventResult: what became of a decision made here.
 	EventResult = "result"
+	// EventTouch: the token waits to be touched, for the request, or without
+	// one for an enrollment.
+	EventTouch = "touch"
 	// EventReady: everything that was pending at the start has been sent.
 	EventReady = "ready"
 )
@@ -208,10 +235,18 @@ type Event struct {
 	Pending int `json:"pending"`
 }
 
+// How a Check stands. A failure keeps something from working, a warning says
+// that it works less well than it could.
+const (
+	CheckOK   = "ok"
+	CheckWarn = "warn"
+	CheckFail = "fail"
+)
+
 // Check is one finding of doctor.
 type Check struct {
 	Code string `json:"code"`
-	// Status is "ok", "warn" or "fail".
+	// Status is CheckOK, CheckWarn or CheckFail.
 	Status string `json:"status"`
 	Detail string `json:"detail"`
 	// Cure is the command or step that mends it.

@@ -6,7 +6,7 @@ import (
 	"countersign/internal/secret"
 )
 
-// The two bodies that carry a secret have wire types of their own, used only
+// The bodies that carry a secret have wire types of their own, used only
 // here: everywhere else a secret refuses to be encoded.
 
 type wireAnswer struct {
@@ -33,14 +33,18 @@ func DecodeAnswer(r *http.Request) (Answer, error) {
 }
 
 type wireEnrollment struct {
-	URI  []byte `json:"uri"`
-	Key  string `json:"key"`
-	Name string `json:"name,omitempty"`
-	PIN  []byte `json:"pin,omitempty"`
+	URI       []byte `json:"uri"`
+	Key       string `json:"key"`
+	Name      string `json:"name,omitempty"`
+	PIN       []byte `json:"pin,omitempty"`
+	Admin     []byte `json:"admin,omitempty"`
+	Algorithm string `json:"algorithm,omitempty"`
+	Touch     bool   `json:"touch,omitempty"`
+	KeepAdmin bool   `json:"keep_admin,omitempty"`
 }
 
 func (e Enrollment) wire() wireEnrollment {
-	return wireEnrollment{e.URI.Reveal(), e.Key, e.Name, e.PIN.Reveal()}
+	return wireEnrollment{e.URI.Reveal(), e.Key, e.Name, e.PIN.Reveal(), e.Admin.Reveal(), e.Algorithm, e.Touch, e.KeepAdmin}
 }
 
 // DecodeEnrollment reads an Enrollment from a request's body.
@@ -49,5 +53,24 @@ func DecodeEnrollment(r *http.Request) (Enrollment, error) {
 	if err := Decode(r, &w); err != nil {
 		return Enrollment{}, err
 	}
-	return Enrollment{secret.New(w.URI), w.Key, w.Name, secret.New(w.PIN)}, nil
+	return Enrollment{
+		URI: secret.New(w.URI), Key: w.Key, Name: w.Name, PIN: secret.New(w.PIN), Admin: secret.New(w.Admin),
+		Algorithm: w.Algorithm, Touch: w.Touch, KeepAdmin: w.KeepAdmin,
+	}, nil
+}
+
+type wireDeletion struct {
+	PIN   []byte `json:"pin,omitempty"`
+	Admin []byte `json:"admin,omitempty"`
+}
+
+func (d KeyDeletion) wire() wireDeletion { return wireDeletion{d.PIN.Reveal(), d.Admin.Reveal()} }
+
+// DecodeKeyDeletion reads a KeyDeletion from a request's body.
+func DecodeKeyDeletion(r *http.Request) (KeyDeletion, error) {
+	var w wireDeletion
+	if err := Decode(r, &w); err != nil {
+		return KeyDeletion{}, err
+	}
+	return KeyDeletion{secret.New(w.PIN), secret.New(w.Admin)}, nil
 }

@@ -100,6 +100,11 @@ func (k KeyInfo) MaySign(d *Decision) error {
 	return nil
 }
 
+// agrees reports whether a verdict can be that on this key.
+func (k KeyInfo) agrees(v Verdict) bool {
+	return k.PINBound == v.PINBound && k.TouchBound == v.TouchBound && k.Attestation == v.Format
+}
+
 // RoleFor is the role whose key a device signs such a decision with.
 func RoleFor(decision string, class Class) Role {
 	if decision == Approve && class >= C2 {

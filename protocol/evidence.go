@@ -146,6 +146,9 @@ func (v *Verified) consistent(e *Evidence) error {
 	if v.Receipt.Attestation != e.Attestation {
 		return errorf(CodeMismatch, "the attestation is not the receipt's")
 	}
+	if !v.Key.agrees(v.Receipt.Attestation) {
+		return errorf(CodeMismatch, "the attestation is not that of the key which signed")
+	}
 	if at := v.Receipt.IssuedAt; at < v.Request.IssuedAt || at > v.Request.ExpiresAt {
 		return errorf(CodeMismatch, "the receipt is not from the request's lifetime")
 	}

@@ -54,6 +54,7 @@ func (w *world) evidence() *protocol.Evidence {
 		state = protocol.StateDenied
 	}
 	r := receipt(dec, d, state)
+	r.Attestation.PINBound, r.Attestation.TouchBound = w.info.PINBound, w.info.TouchBound
 	if w.receipt != nil {
 		w.receipt(r)
 	}
@@ -69,11 +70,11 @@ func TestEvidenceVerifies(t *testing.T) {
 	for name, change := range map[string]func(*world){
 		"approved": func(*world) {},
 		"denied by the device key": func(w *world) {
-			w.signer, w.info = w.dev, protocol.KeyInfo{Role: protocol.RoleDevice}
+			w.signer, w.info = w.dev, protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: "tpm2"}
 			w.decision = func(d *protocol.Decision) { deny(d, protocol.ReasonNotMe) }
 		},
 		"approved at C1": func(w *world) {
-			w.request.Class, w.signer, w.info = protocol.C1, w.dev, protocol.KeyInfo{Role: protocol.RoleDevice}
+			w.request.Class, w.signer, w.info = protocol.C1, w.dev, protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: "tpm2"}
 		},
 		"approved at C3": func(w *world) { w.request.Class, w.info.TouchBound = protocol.C3, true },
 		"in the last second": func(w *world) {
@@ -134,6 +135,7 @@ func TestEvidenceRefuses(t *testing.T) {
 		"receipt of an expiry":        {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.State = protocol.StateExpired } }, protocol.CodeMismatch},
 		"receipt for another device":  {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Audience = "dev-2" } }, protocol.CodeMismatch},
 		"receipt for another bytes":   {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Decision = protocol.NoPrev } }, protocol.CodeMismatch},
+		"verdict on another key":      {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Attestation.PINBound = false } }, protocol.CodeMismatch},
 		"receipt of another server":   {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Issuer = "https://other.example" } }, protocol.CodeMismatch},
 		"decision on another request": {func(w *world) { w.decision = func(d *protocol.Decision) { d.Request = protocol.NoPrev } }, protocol.CodeMismatch},
 		"decision on another display": {func(w *world) { w.decision = func(d *protocol.Decision) { d.Display = protocol.NoPrev } }, protocol.CodeMismatch},

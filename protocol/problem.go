@@ -39,6 +39,7 @@ const (
 	ProblemBadCSR          = "bad_csr"
 	ProblemAlgorithm       = "algorithm_refused"
 	ProblemAttestation     = "attestation_refused"
+	ProblemPolicy          = "policy_unmet"
 	ProblemUserLocked      = "user_locked"
 	ProblemDeviceLimit     = "device_limit"
 	ProblemRevoked         = "enrollment_revoked"

@@ -68,6 +68,8 @@ func (l *loop) handle(e event) {
 		l.closed(*e.Request)
 	case e.Kind == ipc.EventResult && e.Result != nil:
 		l.result(*e.Result)
+	case e.Kind == ipc.EventTouch:
+		l.Notifier.Tell(touchNote(e.Request))
 	case e.Kind == ipc.EventReady:
 		l.caughtUp()
 	}

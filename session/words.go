@@ -40,6 +40,15 @@ func waitingNote(waiting []ipc.Request) notify.Note {
 	}
 }
 
+// touchNote asks for the touch that a token waits for. Without a request it is
+// an enrollment's.
+func touchNote(r *ipc.Request) notify.Note {
+	if r == nil {
+		return notify.Note{Summary: "Touch your token", Body: "It waits to go on with the enrollment."}
+	}
+	return notify.Note{Summary: "Touch your token", Body: "It waits to sign the answer to " + clientName(*r) + "."}
+}
+
 // sent tells what the server made of a decision, and says "sent" only when
 // the server has confirmed it.
 func sent(client string, r ipc.Result) notify.Note {

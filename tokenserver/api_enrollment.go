@@ -26,7 +26,7 @@ func (s *Server) activateEnrollment(w http.ResponseWriter, r *http.Request) erro
 	if err := readStrict(w, r, &body); err != nil {
 		return err
 	}
-	enrolled, err := s.enroll.Activate(r.Context(), r.PathValue("id"), body.Token)
+	enrolled, err := s.enroll.Activate(r.Context(), r.PathValue("id"), body)
 	if err != nil {
 		return err
 	}

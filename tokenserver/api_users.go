@@ -11,16 +11,18 @@ import (
 
 // deviceBody is a device as relying parties see it.
 type deviceBody struct {
-	ID          string            `json:"id"`
-	User        string            `json:"user"`
-	Name        string            `json:"name"`
-	Platform    string            `json:"platform"`
-	Provider    string            `json:"provider"`
-	State       store.DeviceState `json:"state"`
-	Reason      string            `json:"reason,omitempty"`
-	Attestation protocol.Verdict  `json:"attestation"`
-	CreatedAt   time.Time         `json:"created_at"`
-	ChangedAt   time.Time         `json:"changed_at"`
+	ID       string            `json:"id"`
+	User     string            `json:"user"`
+	Name     string            `json:"name"`
+	Platform string            `json:"platform"`
+	Provider string            `json:"provider"`
+	State    store.DeviceState `json:"state"`
+	Reason   string            `json:"reason,omitempty"`
+	// Attestation is the verdict on the approval key.
+	Attestation          protocol.Verdict `json:"attestation"`
+	DeviceKeyAttestation protocol.Verdict `json:"device_key_attestation"`
+	CreatedAt            time.Time        `json:"created_at"`
+	ChangedAt            time.Time        `json:"changed_at"`
 }
 
 func (s *Server) listDevices(w http.ResponseWriter, r *http.Request, _ store.Client) error {
@@ -33,7 +35,8 @@ func (s *Server) listDevices(w http.ResponseWriter, r *http.Request, _ store.Cli
 	}{make([]deviceBody, len(devices))}
 	for i, d := range devices {
 		out.Devices[i] = deviceBody{
-			d.ID, d.User, d.Facts.Name, d.Facts.Platform, d.Facts.Provider, d.State, d.Reason, d.Verdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
+			d.ID, d.User, d.Facts.Name, d.Facts.Platform, d.Facts.Provider, d.State, d.Reason,
+			d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
 		}
 	}
 	return writeJSON(w, http.StatusOK, out)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"countersign/protocol"
+	"countersign/tokenserver/attest/attesttest"
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/servertest"
 )
@@ -182,6 +183,9 @@ type device struct {
 	srv              *servertest.Server
 	device, approval *ecdsa.PrivateKey
 	enrolled         protocol.Enrolled
+	// token is where the keys are, or nil where nothing says.
+	token *attesttest.Token
+	touch bool
 }
 
 func newKey(tb testing.TB) *ecdsa.PrivateKey {
@@ -212,7 +216,7 @@ func newDevice(tb testing.TB, s *servertest.Server) *device {
 // startBody is what the device sends to begin.
 func (d *device) startBody(token string) protocol.EnrollmentStart {
 	d.tb.Helper()
-	return protocol.EnrollmentStart{
+	out := protocol.EnrollmentStart{
 		Token: token,
 		Device: protocol.DeviceFacts{
 			Name: "laptop", Platform: "linux/amd64", Agent: "test", Isolation: "user", Provider: "tpm",
@@ -221,6 +225,37 @@ func (d *device) startBody(token string) protocol.EnrollmentStart {
 		DeviceCSR: csr(d.tb, d.device), ApprovalCSR: csr(d.tb, d.approval),
 		Attestation: protocol.StartAttestation{Format: protocol.AttestationNone},
 	}
+	if d.token != nil {
+		out.Attestation = d.claim()
+	}
+	return out
+}
+
+// claim is what the device's token says of its slots.
+func (d *device) claim() protocol.StartAttestation {
+	d.tb.Helper()
+	touch := byte(1)
+	if d.touch {
+		touch = 2
+	}
+	slot := func(key *ecdsa.PrivateKey, pin, touch byte) []protocol.Blob {
+		return []protocol.Blob{d.token.Slot(d.tb, key.Public(), pin, touch, nil), d.token.Raw}
+	}
+	return protocol.StartAttestation{
+		Format: protocol.AttestationPIV, PIV: &protocol.PIVStart{Device: slot(d.device, 1, 1), Approval: slot(d.approval, 3, touch)},
+	}
+}
+
+// activation is what the device sends to end.
+func (d *device) activation(started protocol.EnrollmentStarted, token string) protocol.Activation {
+	d.tb.Helper()
+	out := protocol.Activation{Token: token}
+	if d.token != nil {
+		out.Attestation = &protocol.ProofAttestation{PIV: &protocol.PIVProof{
+			Device: attesttest.Sign(d.tb, d.device, started.Challenge), Approval: attesttest.Sign(d.tb, d.approval, started.Challenge),
+		}}
+	}
+	return out
 }
 
 func (d *device) start(token string) answer {
@@ -254,11 +289,16 @@ func token(u protocol.EnrollURI) string { return string(u.Token.Reveal()) }
 func enrollDevice(tb testing.TB, s *servertest.Server, in enroll.Invitation) *device {
 	tb.Helper()
 	d := newDevice(tb, s)
-	secret := token(s.Invite(in))
-	var started protocol.EnrollmentStarted
-	d.start(secret).want(tb, http.StatusCreated).decode(tb, &started)
-	d.use(d.activate(started.ID, secret))
+	d.enroll(in)
 	return d
+}
+
+func (d *device) enroll(in enroll.Invitation) {
+	d.tb.Helper()
+	secret := token(d.srv.Invite(in))
+	var started protocol.EnrollmentStarted
+	d.start(secret).want(d.tb, http.StatusCreated).decode(d.tb, &started)
+	d.use(d.post(protocol.PathEnrollments+"/"+started.ID+"/activation", d.activation(started, secret)))
 }
 
 // pending is the device's list, at once.

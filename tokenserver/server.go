@@ -10,6 +10,7 @@ package tokenserver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,7 @@ import (
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/fanout"
 	"countersign/tokenserver/pki"
+	"countersign/tokenserver/roots"
 	"countersign/tokenserver/store"
 )
 
@@ -40,7 +42,11 @@ type Config struct {
 	TLS *tls.Certificate
 	// Enrollment, where zero, is enroll.DefaultPolicy.
 	Enrollment enroll.Policy
-	Logger     *slog.Logger
+	// Attestation is what new devices must prove. AttestationRoots are the
+	// directories of the certificates under which they are believed.
+	Attestation      enroll.Attestation
+	AttestationRoots []roots.Dir
+	Logger           *slog.Logger
 	// Now, where nil, is time.Now.
 	Now func() time.Time
 }
@@ -68,7 +74,11 @@ type Server struct {
 // New opens the listeners. Nothing is answered before Run.
 func New(ctx context.Context, c Config) (*Server, error) {
 	c = c.withDefaults()
-	if err := c.Enrollment.Validate(); err != nil {
+	if err := errors.Join(c.Enrollment.Validate(), c.Attestation.Validate()); err != nil {
+		return nil, err
+	}
+	// Better now than at the first enrollment.
+	if _, err := roots.Pool(c.AttestationRoots...); err != nil {
 		return nil, err
 	}
 	s := &Server{
@@ -146,7 +156,9 @@ func (s *Server) wire(ctx context.Context, c Config) (err error) {
 		return err
 	}
 	s.enroll = &enroll.Service{
-		Store: c.Store, Hub: s.hub, PKI: c.PKI, Policy: c.Enrollment, Issuer: s.issuer, DeviceURL: s.deviceURL, Now: c.Now,
+		Store: c.Store, Hub: s.hub, PKI: c.PKI, Policy: c.Enrollment, Attestation: c.Attestation,
+		Roots:  func() (*x509.CertPool, error) { return roots.Pool(c.AttestationRoots...) },
+		Issuer: s.issuer, DeviceURL: s.deviceURL, Now: c.Now,
 	}
 	s.desk = &enroll.Desk{Store: c.Store, Hub: s.hub, Now: c.Now}
 	office := admin.Office{Store: c.Store, Hub: s.hub, Now: c.Now}

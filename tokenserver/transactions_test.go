@@ -107,7 +107,7 @@ func TestTypeRequirements(t *testing.T) {
 				t.Fatal(err)
 			}
 			bank.post("/v1/transactions", map[string]any{"type": name, "user": "alice", "message": "m"}).
-				refused(t, http.StatusUnprocessableEntity, problem.NoDevice)
+				refused(t, http.StatusUnprocessableEntity, protocol.ProblemPolicy)
 		})
 	}
 }

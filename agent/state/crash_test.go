@@ -76,6 +76,10 @@ func afterCrash(t *testing.T, when, root string, said map[string]int) {
 	if err != nil {
 		t.Errorf("%s: %v", when, err)
 	}
+	reserved, err := d.Reservations()
+	if err != nil || said["reserved"] > 0 && said["begun"] == 0 && len(reserved) != 1 || said["settled"] > 0 && len(reserved) != 0 {
+		t.Errorf("%s: %d reservations, %v", when, len(reserved), err)
+	}
 	first := 0
 	for _, e := range enrollments {
 		if string(e.Keys.Device) != e.Start.Token+" device" || string(e.Keys.Approval) != e.Start.Token+" approval" {

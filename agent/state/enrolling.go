@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"countersign/hsm"
 	"countersign/protocol"
 )
 
@@ -22,12 +23,24 @@ type Enrollment struct {
 	CA        []byte                   `json:"ca,omitempty"`
 	Root      []byte                   `json:"root,omitempty"`
 	UID       uint32                   `json:"uid"`
-	Provider  string                   `json:"provider"`
 	Start     protocol.EnrollmentStart `json:"start"`
 	StartedAt time.Time                `json:"started_at"`
-	// ID is the server's, once it has answered the first step.
-	ID   string `json:"id,omitempty"`
-	Keys Keys   `json:"-"`
+	// Reserved names the reservations that its keys have made good.
+	Reserved    []string `json:"reserved,omitempty"`
+	DeviceKey   KeyFacts `json:"device_key"`
+	ApprovalKey KeyFacts `json:"approval_key"`
+	// Claims are what each back end said of its chip, by its name, and what it
+	// needs to answer Challenge. Unattested says why there are none.
+	Claims     map[string]hsm.Claim `json:"claims,omitempty"`
+	Unattested string               `json:"unattested,omitempty"`
+	// ID, Challenge and Credential are the server's, once it has answered the
+	// first step.
+	ID         string               `json:"id,omitempty"`
+	Challenge  []byte               `json:"challenge,omitempty"`
+	Credential *protocol.Credential `json:"credential,omitempty"`
+	// Proof is the chips' answer to the challenge.
+	Proof *protocol.ProofAttestation `json:"proof,omitempty"`
+	Keys  Keys                       `json:"-"`
 }
 
 const enrollmentFile = "enrollment.json"
@@ -51,7 +64,7 @@ func (d *Dir) BeginEnrollment(e *Enrollment) error {
 	return nil
 }
 
-// SaveEnrollment stores what the first step taught.
+// SaveEnrollment stores what was learned since.
 func (d *Dir) SaveEnrollment(e *Enrollment) error {
 	if err := writeJSON(filepath.Join(d.root, enrollingDir, e.Name, enrollmentFile), e); err != nil {
 		return fmt.Errorf("state: save enrollment: %w", err)
@@ -127,6 +140,8 @@ func loadEnrollment(dir string) (*Enrollment, error) {
 	if err := readJSON(filepath.Join(dir, enrollmentFile), e); err != nil {
 		return nil, err
 	}
+	e.DeviceKey.complete(e.Start.Device.Provider, hsm.CounterNone)
+	e.ApprovalKey.complete(e.Start.Device.Provider, hsm.CounterIndex)
 	var err error
 	e.Keys, err = loadKeys(dir)
 	return e, err

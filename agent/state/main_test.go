@@ -32,11 +32,20 @@ func live(root string) error {
 	if err != nil {
 		return err
 	}
+	if err := d.Reserve(state.Reservation{Name: "index", Provider: "tpm", Data: []byte("index")}); err != nil {
+		return err
+	}
+	fmt.Println("reserved")
 	e := enrollment("first")
+	e.Reserved = []string{"index"}
 	if err := d.BeginEnrollment(e); err != nil {
 		return err
 	}
 	fmt.Println("begun")
+	if err := d.Unreserve("index"); err != nil {
+		return err
+	}
+	fmt.Println("settled")
 	e.ID = "enrollment-1"
 	if err := d.SaveEnrollment(e); err != nil {
 		return err

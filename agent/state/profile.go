@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"countersign/hsm"
+	"countersign/protocol"
 )
 
 // States of a profile.
@@ -30,8 +33,16 @@ type Profile struct {
 	// UID owns the profile: who enrolled it.
 	UID  uint32 `json:"uid"`
 	Name string `json:"name"`
-	// Provider is the key back end.
+	// Provider is the approval key's back end, "tpm" or "piv".
 	Provider string `json:"provider"`
+	// DeviceKey and ApprovalKey are what was true of the keys when they were
+	// made.
+	DeviceKey   KeyFacts `json:"device_key"`
+	ApprovalKey KeyFacts `json:"approval_key"`
+	// Verdict is what the server established about the approval key.
+	Verdict protocol.Verdict `json:"verdict"`
+	// Unattested says why the chips proved nothing; "" where they did.
+	Unattested string `json:"unattested,omitempty"`
 	// The chains are DER, leaf first.
 	DeviceChain   [][]byte        `json:"device_chain"`
 	ApprovalChain [][]byte        `json:"approval_chain"`
@@ -95,6 +106,8 @@ func loadProfile(dir string) (p Profile, err error) {
 	if p.ID != filepath.Base(dir) {
 		return Profile{}, fmt.Errorf("it is a copy of the profile %q", p.ID)
 	}
+	p.DeviceKey.complete(p.Provider, hsm.CounterNone)
+	p.ApprovalKey.complete(p.Provider, hsm.CounterIndex)
 	p.Keys, err = loadKeys(dir)
 	return p, err
 }

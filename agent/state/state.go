@@ -1,5 +1,6 @@
 // Package state is what the service remembers across restarts: profiles with
-// their key references, enrollments under way, and the outbox of decisions.
+// their key references, enrollments under way, what was reserved in a chip for
+// keys that do not exist yet, and the outbox of decisions.
 //
 // The caller must not start two services on one directory; Open refuses the
 // second. Every change is atomic and durable when the call returns: a crash at
@@ -35,14 +36,15 @@ type Dir struct {
 const (
 	profilesDir  = "profiles"
 	enrollingDir = "enrolling"
+	reservedDir  = "reservations"
 	outboxDir    = "outbox"
 )
 
 // Open makes or opens the directory, takes its lock, and clears away what a
 // crash left half written.
 func Open(root string) (*Dir, error) {
-	for _, d := range []string{root, filepath.Join(root, profilesDir), filepath.Join(root, enrollingDir)} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
+	for _, sub := range []string{"", profilesDir, enrollingDir, reservedDir} {
+		if err := os.MkdirAll(filepath.Join(root, sub), 0o700); err != nil {
 			return nil, fmt.Errorf("state: %w", err)
 		}
 	}

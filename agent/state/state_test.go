@@ -34,14 +34,15 @@ func opened(t *testing.T) (d *state.Dir, root string) {
 
 func enrollment(token string) *state.Enrollment {
 	return &state.Enrollment{
-		Server: "https://server.example", UID: 1000, Provider: "tpm", StartedAt: time.Unix(1, 0).UTC(),
-		Start: protocol.EnrollmentStart{Token: token},
-		Keys:  state.Keys{Device: []byte(token + " device"), Approval: []byte(token + " approval")},
+		Server: "https://server.example", UID: 1000, StartedAt: time.Unix(1, 0).UTC(),
+		Start:     protocol.EnrollmentStart{Token: token},
+		DeviceKey: state.KeyFacts{Provider: "tpm"}, ApprovalKey: state.KeyFacts{Provider: "piv", Counter: "token", Touch: true},
+		Keys: state.Keys{Device: []byte(token + " device"), Approval: []byte(token + " approval")},
 	}
 }
 
 func profile(id string, e *state.Enrollment) state.Profile {
-	return state.Profile{ID: id, Device: "device-1", User: "alice", UID: e.UID, State: state.Active, Keys: e.Keys, JWKS: []byte("{}")}
+	return state.Profile{ID: id, Device: "device-1", User: "alice", UID: e.UID, State: state.Active, Keys: e.Keys, JWKS: []byte("{}"), Provider: "piv", DeviceKey: e.DeviceKey, ApprovalKey: e.ApprovalKey}
 }
 
 func entry(seq uint64) state.Entry {

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/problem"
+	"countersign/tokenserver/roots"
 )
 
 // config is the configuration file.
@@ -20,6 +22,11 @@ type config struct {
 		// ApprovalAlgorithm is "ES256", "RS256" or "" for both.
 		ApprovalAlgorithm string `toml:"approval_algorithm"`
 	} `toml:"enrollment"`
+	Attestation struct {
+		None    string   `toml:"none"`
+		Require []string `toml:"require"`
+		Roots   string   `toml:"roots"`
+	} `toml:"attestation"`
 }
 
 // readConfig reads the file, or has the defaults where there is none. What it
@@ -27,6 +34,7 @@ type config struct {
 func readConfig(path string) (c config, err error) {
 	def := enroll.DefaultPolicy()
 	c.Enrollment.Mode, c.Enrollment.Max = def.Mode, def.Max
+	c.Attestation.None = noneAccept
 	if path == "" {
 		return c, nil
 	}
@@ -37,7 +45,35 @@ func readConfig(path string) (c config, err error) {
 	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&c); err != nil {
 		return c, failure{exitRefused, problem.BadConfig, fmt.Sprintf("configuration %s: %s", path, tomlDetail(err)), "See docs/countersign-server.toml for what there is."}
 	}
-	return c, c.policy().Validate()
+	return c, c.validate()
+}
+
+// What to do with devices that prove nothing.
+const (
+	noneAccept = "accept"
+	noneRefuse = "refuse"
+)
+
+func (c config) validate() error {
+	if err := c.policy().Validate(); err != nil {
+		return err
+	}
+	if none := c.Attestation.None; none != noneAccept && none != noneRefuse {
+		return problem.New(problem.BadConfig, `attestation: none is "accept" or "refuse"`)
+	}
+	if err := c.attestation().Validate(); err != nil {
+		return err
+	}
+	dir := c.Attestation.Roots
+	if dir == "" {
+		return nil
+	}
+	// One that is not there, as a mount that failed, must not pass for one
+	// without roots.
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() || !filepath.IsAbs(dir) {
+		return problem.New(problem.BadConfig, "attestation: roots is not the absolute path of a directory: %s", dir)
+	}
+	return nil
 }
 
 // tomlDetail shows the line that is wrong.
@@ -53,4 +89,16 @@ func tomlDetail(err error) string {
 
 func (c config) policy() enroll.Policy {
 	return enroll.Policy{Mode: c.Enrollment.Mode, Max: c.Enrollment.Max, Algorithm: c.Enrollment.ApprovalAlgorithm}
+}
+
+func (c config) attestation() enroll.Attestation {
+	return enroll.Attestation{RefuseNone: c.Attestation.None == noneRefuse, Require: c.Attestation.Require}
+}
+
+// roots are the directories of trusted vendors, the server's own first.
+func (c config) roots(own roots.Dir) []roots.Dir {
+	if c.Attestation.Roots == "" {
+		return []roots.Dir{own}
+	}
+	return []roots.Dir{own, roots.Dir(c.Attestation.Roots)}
 }

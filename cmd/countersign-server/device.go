@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,22 +13,24 @@ import (
 )
 
 func (c *cli) deviceCommand() *cobra.Command {
-	return group("device", "The devices that are enrolled", c.deviceList(), c.deviceRevoke())
+	return group("device", "The devices that are enrolled", c.deviceList(), c.deviceAttestation(), c.deviceRevoke())
 }
 
 type deviceJSON struct {
-	ID          string            `json:"id"`
-	User        string            `json:"user"`
-	Profile     string            `json:"profile"`
-	Name        string            `json:"name"`
-	Platform    string            `json:"platform"`
-	Agent       string            `json:"agent"`
-	Provider    string            `json:"provider"`
-	State       store.DeviceState `json:"state"`
-	Reason      string            `json:"reason,omitempty"`
-	Attestation protocol.Verdict  `json:"attestation"`
-	CreatedAt   time.Time         `json:"created_at"`
-	ChangedAt   time.Time         `json:"changed_at"`
+	ID       string            `json:"id"`
+	User     string            `json:"user"`
+	Profile  string            `json:"profile"`
+	Name     string            `json:"name"`
+	Platform string            `json:"platform"`
+	Agent    string            `json:"agent"`
+	Provider string            `json:"provider"`
+	State    store.DeviceState `json:"state"`
+	Reason   string            `json:"reason,omitempty"`
+	// Attestation is the verdict on the approval key.
+	Attestation          protocol.Verdict `json:"attestation"`
+	DeviceKeyAttestation protocol.Verdict `json:"device_key_attestation"`
+	CreatedAt            time.Time        `json:"created_at"`
+	ChangedAt            time.Time        `json:"changed_at"`
 }
 
 func (c *cli) deviceList() *cobra.Command {
@@ -51,16 +54,67 @@ func (c *cli) listDevices(ctx context.Context, s *state, user string) error {
 	for i, d := range devices {
 		out[i] = deviceJSON{
 			d.ID, d.User, d.Profile, d.Facts.Name, d.Facts.Platform, d.Facts.Agent, d.Facts.Provider,
-			d.State, d.Reason, d.Verdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
+			d.State, d.Reason, d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
 		}
 		state := string(d.State)
 		if d.Reason != "" {
 			state += " (" + d.Reason + ")"
 		}
-		rows[i] = []string{d.ID, d.User, d.Facts.Name, d.Facts.Provider, state, rfc3339(d.CreatedAt)}
+		rows[i] = []string{d.ID, d.User, d.Facts.Name, d.Facts.Provider, state, rfc3339(d.CreatedAt), protection(d.Verdict), protection(d.DeviceVerdict)}
 	}
-	c.table(map[string]any{"devices": out}, "ID USER NAME PROVIDER STATE ENROLLED", rows)
+	c.table(map[string]any{"devices": out}, "ID USER NAME PROVIDER STATE ENROLLED APPROVAL-KEY DEVICE-KEY", rows)
 	return nil
+}
+
+// protection says in a line what is known of a key.
+func protection(v protocol.Verdict) string {
+	if !v.Attested {
+		return "not attested"
+	}
+	out := []string{"attested " + v.Format}
+	if v.PINCounter != "" {
+		counter := "PIN counted by " + v.PINCounter
+		if !v.PINBound {
+			counter += ", not bound"
+		}
+		out = append(out, counter)
+	}
+	if v.TouchBound {
+		out = append(out, "touch")
+	}
+	out = append(out, chipName(v.Chip))
+	if v.Advisory != "" {
+		out = append(out, v.Advisory)
+	}
+	return strings.Join(out, ", ")
+}
+
+func chipName(chip protocol.Chip) string {
+	return strings.Join(strings.Fields(strings.Join([]string{chip.Vendor, chip.Model, chip.Firmware}, " ")), " ")
+}
+
+type attestationJSON struct {
+	Device    string                     `json:"device"`
+	Challenge protocol.Blob              `json:"challenge"`
+	Start     protocol.StartAttestation  `json:"start"`
+	Proof     *protocol.ProofAttestation `json:"proof,omitempty"`
+}
+
+func (c *cli) deviceAttestation() *cobra.Command {
+	return c.withData(&cobra.Command{
+		Use: "attestation ID", Short: "Print what a device proved its keys with, as JSON", Args: cobra.ExactArgs(1),
+		Long: "Print what a device proved its keys with, as JSON, to be judged again by others.\nIt names the chip: treat it as personal data.",
+		RunE: do(func(ctx context.Context, args []string) error {
+			return c.withState(ctx, func(s *state) error {
+				d, a, err := s.desk.Attestation(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				c.printJSON(attestationJSON{d.ID, d.Challenge, a.Start, a.Proof})
+				return nil
+			})
+		}),
+	})
 }
 
 func (c *cli) deviceRevoke() *cobra.Command {

@@ -23,7 +23,7 @@ func (c *cli) enrollmentCommand() *cobra.Command {
 func (c *cli) enrollmentCreate() *cobra.Command {
 	var in enroll.Invitation
 	cmd := c.withData(&cobra.Command{
-		Use: "create --user NAME", Short: "Make an enrollment link for one device of a user", Args: cobra.NoArgs,
+		Use: "create --user NAME|--replace DEVICE", Short: "Make an enrollment link for one device of a user", Args: cobra.NoArgs,
 		PreRunE: func(*cobra.Command, []string) error {
 			if in.TTL <= 0 || in.TTL > maxInvitation {
 				return errors.New("--ttl is more than 0 and at most 720h")
@@ -35,11 +35,11 @@ func (c *cli) enrollmentCreate() *cobra.Command {
 		}),
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&in.User, "user", "", "whose device it is")
+	flags.StringVar(&in.User, "user", "", "whose device it is; with --replace that of the other device")
 	flags.DurationVar(&in.TTL, "ttl", 10*time.Minute, "how long the link works")
 	flags.BoolVar(&in.Confirm, "confirm", false, "the device is active only after enrollment confirm")
 	flags.StringVar(&in.Replace, "replace", "", "the device that goes when the new one is active")
-	_ = cmd.MarkFlagRequired("user")
+	cmd.MarkFlagsOneRequired("user", "replace")
 	return cmd
 }
 

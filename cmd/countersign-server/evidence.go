@@ -165,17 +165,14 @@ func (c *cli) printProof(e *protocol.Evidence, v *protocol.Verified, roots *x509
 	if p.Reason != "" {
 		decision += " (" + p.Reason + ")"
 	}
-	hardware := p.Attestation.Format
-	if !p.Attestation.Attested {
-		hardware += ", as the device said"
-	}
 	for _, line := range [][2]string{
 		{"Decision", decision},
 		{"Transaction", p.Transaction},
 		{"Device", p.Device},
 		{"Profile", p.Profile},
 		{"Verification", fmt.Sprintf("%s, class %s, %s key", p.UV.Method, p.UV.Class, p.Key)},
-		{"Attestation", hardware},
+		{"Attestation", attestedAs(p.Attestation)},
+		{"Chip", chipOf(p.Attestation)},
 		{"Decided", rfc3339(p.DecidedAt) + ", by the device's clock"},
 		{"Received", rfc3339(p.ReceivedAt)},
 	} {
@@ -187,4 +184,38 @@ func (c *cli) printProof(e *protocol.Evidence, v *protocol.Verified, roots *x509
 			strings.Join(p.Roots, "\n  "))
 	}
 	_, _ = fmt.Fprintln(c.out, "Verified")
+}
+
+// attestedAs says what the server found of the key which signed.
+func attestedAs(v protocol.Verdict) string {
+	if !v.Attested {
+		return v.Format + ": where the key is, is the device's word"
+	}
+	out := v.Format + ", attested"
+	switch {
+	case v.PINBound:
+		out += ", PIN-bound (tries counted by the " + v.PINCounter + ")"
+	case v.PINCounter != "":
+		out += ", not PIN-bound (tries counted by the " + v.PINCounter + ")"
+	default:
+		out += ", not PIN-bound"
+	}
+	if v.TouchBound {
+		out += ", touch-bound"
+	}
+	return out
+}
+
+func chipOf(v protocol.Verdict) string {
+	name := chipName(v.Chip)
+	switch {
+	case name == "":
+		name = "unknown"
+	case !v.Attested:
+		name += ", as the device said"
+	}
+	if v.Advisory != "" {
+		name += ", " + v.Advisory
+	}
+	return name
 }

@@ -42,7 +42,7 @@ func explain(err error) failure {
 
 func exitOf(code string) int {
 	switch code {
-	case problem.UserUnknown, problem.DeviceUnknown, problem.CodeUnknown, protocol.ProblemNotFound:
+	case problem.UserUnknown, problem.DeviceUnknown, problem.CodeUnknown, problem.RootUnknown, protocol.ProblemNotFound:
 		return exitNotFound
 	}
 	return exitRefused
@@ -56,6 +56,10 @@ func cure(code string) string {
 		return "See countersign-server device list."
 	case problem.CodeUnknown:
 		return "Compare the code with the one that the new device shows."
+	case problem.RootUnknown:
+		return "See countersign-server attestation root list."
+	case problem.BadRoot:
+		return "Use the vendor's file of CA certificates, PEM or DER."
 	case problem.NotServed:
 		return "Start countersign-server serve with this directory once."
 	case problem.ClientExists, problem.UserExists:

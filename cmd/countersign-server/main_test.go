@@ -17,6 +17,6 @@ func TestScripts(t *testing.T) {
 	testenv.Need(t, "curl", "jq", "openssl")
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){
 		"await": await,
-		"play":  play,
+		"play":  playFor(t),
 	}})
 }

@@ -12,11 +12,13 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"countersign/protocol"
+	"countersign/tokenserver/attest/attesttest"
 )
 
 func setup(env *testscript.Env) error {
@@ -46,28 +48,44 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// play plays a device with ordinary keys: play LINK-FILE CA enrolls with the
-// link in a file and writes code, the confirmation code; play decide waits for
-// a request and approves it with the number in the file number.
-func play(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) == 0 {
-		ts.Fatalf("usage: play enroll LINK-FILE | play decide NUMBER-FILE")
-	}
-	switch args[0] {
-	case "enroll":
-		p := newPlayer(ts)
-		p.enroll(ts.ReadFile(args[1]))
-		p.save()
-	case "decide":
-		loadPlayer(ts).decide(strings.TrimSpace(ts.ReadFile(args[1])))
-	default:
-		ts.Fatalf("play %s is unknown", args[0])
+// playFor plays a device with ordinary keys: play enroll LINK-FILE enrolls with
+// the link in a file and writes code, the confirmation code; play token enrolls
+// so with keys that a token attests whose maker's root is in maker.pem, which
+// play maker writes; play decide waits for a request and approves it with the
+// number in a file.
+func playFor(tb testing.TB) func(ts *testscript.TestScript, neg bool, args []string) {
+	ca := attesttest.Root(tb, "Maker of tokens", nil)
+	token := attesttest.NewToken(tb, ca, nil)
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 2 {
+			ts.Fatalf("usage: play enroll LINK-FILE | play token LINK-FILE | play maker FILE | play decide NUMBER-FILE")
+		}
+		switch args[0] {
+		case "maker":
+			ts.Check(os.WriteFile(ts.MkAbs(args[1]), ca.PEM(), 0o600))
+		case "enroll":
+			p := newPlayer(ts)
+			p.enroll(ts.ReadFile(args[1]))
+			p.save()
+		case "token":
+			p := newPlayer(ts)
+			p.tb, p.token = tb, token
+			p.enroll(ts.ReadFile(args[1]))
+			p.save()
+		case "decide":
+			loadPlayer(ts).decide(strings.TrimSpace(ts.ReadFile(args[1])))
+		default:
+			ts.Fatalf("play %s is unknown", args[0])
+		}
 	}
 }
 
 // player is the device; its fields are kept in player.json between steps.
 type player struct {
-	ts               *testscript.TestScript
+	ts *testscript.TestScript
+	// token attests the keys, where it is not nil.
+	tb               testing.TB
+	token            *attesttest.Token
 	Device, Approval []byte
 	Enrolled         protocol.Enrolled
 }
@@ -146,12 +164,35 @@ func (p *player) enroll(link string) {
 	p.post(uri.Server+protocol.PathEnrollments, protocol.EnrollmentStart{
 		Token:     secret,
 		Device:    protocol.DeviceFacts{Name: "laptop", Platform: "linux/amd64", Agent: "test", Isolation: "user", Provider: "tpm"},
-		DeviceCSR: p.csr(p.Device), ApprovalCSR: p.csr(p.Approval), Attestation: protocol.StartAttestation{Format: protocol.AttestationNone},
+		DeviceCSR: p.csr(p.Device), ApprovalCSR: p.csr(p.Approval), Attestation: p.claim(),
 	}, &started)
-	p.post(uri.Server+protocol.PathEnrollments+"/"+started.ID+"/activation", protocol.Activation{Token: secret}, &p.Enrolled)
+	body := protocol.Activation{Token: secret, Attestation: p.prove(started.Challenge)}
+	p.post(uri.Server+protocol.PathEnrollments+"/"+started.ID+"/activation", body, &p.Enrolled)
 	code, err := protocol.ConfirmationCode(p.key(p.Device).Public(), p.key(p.Approval).Public())
 	p.ts.Check(err)
 	p.ts.Check(os.WriteFile(p.ts.MkAbs("code"), []byte(code+"\n"), 0o600))
+}
+
+func (p *player) claim() protocol.StartAttestation {
+	if p.token == nil {
+		return protocol.StartAttestation{Format: protocol.AttestationNone}
+	}
+	slot := func(key []byte, pin byte) []protocol.Blob {
+		return []protocol.Blob{p.token.Slot(p.tb, p.key(key).Public(), pin, 1, nil), p.token.Raw}
+	}
+	return protocol.StartAttestation{
+		Format: protocol.AttestationPIV, PIV: &protocol.PIVStart{Device: slot(p.Device, 1), Approval: slot(p.Approval, 3)},
+	}
+}
+
+func (p *player) prove(challenge []byte) *protocol.ProofAttestation {
+	if p.token == nil {
+		return nil
+	}
+	return &protocol.ProofAttestation{PIV: &protocol.PIVProof{
+		Device:   attesttest.Sign(p.tb, p.key(p.Device), challenge),
+		Approval: attesttest.Sign(p.tb, p.key(p.Approval), challenge),
+	}}
 }
 
 func (p *player) decide(number string) {

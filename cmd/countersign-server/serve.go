@@ -69,7 +69,8 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 	log := slog.New(slog.NewTextHandler(c.errOut, nil))
 	srv, err := tokenserver.New(ctx, tokenserver.Config{
 		Store: s.store, PKI: s.pki, Listen: f.listen, DeviceListen: f.deviceListen,
-		Issuer: f.issuer, DeviceURL: f.deviceURL, TLS: cert, Enrollment: conf.policy(), Logger: log,
+		Issuer: f.issuer, DeviceURL: f.deviceURL, TLS: cert, Enrollment: conf.policy(),
+		Attestation: conf.attestation(), AttestationRoots: conf.roots(s.roots), Logger: log,
 	})
 	if err != nil {
 		return err

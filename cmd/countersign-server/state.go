@@ -16,6 +16,7 @@ import (
 	"countersign/tokenserver/fanout"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
+	"countersign/tokenserver/roots"
 	"countersign/tokenserver/store"
 	"countersign/tokenserver/store/sqlite"
 )
@@ -32,6 +33,7 @@ type state struct {
 	store  store.Store
 	office *admin.Office
 	desk   *enroll.Desk
+	roots  roots.Dir
 }
 
 // withState opens the server's directory, making what it lacks, for as long as
@@ -61,7 +63,7 @@ func openState(ctx context.Context, dir string) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &state{dir: dir, pki: authority, store: st}
+	s := &state{dir: dir, pki: authority, store: st, roots: roots.Dir(filepath.Join(dir, roots.Name))}
 	hub := fanout.New() // nobody waits in this process, or the server has its own
 	s.office = &admin.Office{Store: st, Hub: hub, Now: time.Now}
 	s.desk = &enroll.Desk{Store: st, Hub: hub, Now: time.Now}

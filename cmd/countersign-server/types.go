@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,7 @@ func (c *cli) typeCommand() *cobra.Command {
 func (c *cli) typeSet() *cobra.Command {
 	var t store.Type
 	var class string
+	var minFirmware []string
 	cmd := c.withData(&cobra.Command{
 		Use: "set NAME --method METHOD --class CLASS", Short: "Add or replace a transaction type", Args: cobra.ExactArgs(1),
 		PreRunE: func(cmd *cobra.Command, args []string) error {
@@ -31,7 +34,9 @@ func (c *cli) typeSet() *cobra.Command {
 			if t.Class == protocol.C0 && !cmd.Flags().Changed("digits") {
 				t.Digits = 0
 			}
-			return nil
+			var err error
+			t.MinFirmware, err = parseMinFirmware(minFirmware)
+			return err
 		},
 		RunE: do(func(ctx context.Context, _ []string) error {
 			return c.withState(ctx, func(s *state) error {
@@ -49,24 +54,63 @@ func (c *cli) typeSet() *cobra.Command {
 	flags.DurationVar(&t.TTL, "ttl", 5*time.Minute, "how long a transaction lives, at most 24h")
 	flags.IntVar(&t.Digits, "digits", admin.DefaultDigits, "digits of the number to type, 4 to 9")
 	flags.BoolVar(&t.HighValue, "high-value", false, "mark the request as high value")
-	flags.StringSliceVar(&t.Require, "require", nil, "what a device must be: attested, pin-bound, touch-bound")
+	flags.StringSliceVar(&t.Require, "require", nil, "what the key that approves must be: attested, pin-bound, touch-bound")
+	flags.StringArrayVar(&minFirmware, "min-firmware", nil, "VENDOR=VERSION: the least firmware of that vendor's chips; repeatable")
+	flags.StringArrayVar(&t.DenyVendors, "deny-vendor", nil, "a vendor whose chips may not be used; repeatable")
 	_ = cmd.MarkFlagRequired("method")
 	_ = cmd.MarkFlagRequired("class")
 	return cmd
 }
 
+func parseMinFirmware(args []string) (map[string]string, error) {
+	if len(args) == 0 {
+		return nil, nil //nolint:nilnil // no rule
+	}
+	out := map[string]string{}
+	for _, arg := range args {
+		i := strings.LastIndexByte(arg, '=')
+		if i < 1 {
+			return nil, errors.New("--min-firmware is VENDOR=VERSION, such as Yubico=5.7")
+		}
+		if _, twice := out[arg[:i]]; twice {
+			return nil, errors.New("--min-firmware is given twice for one vendor")
+		}
+		out[arg[:i]] = arg[i+1:]
+	}
+	return out, nil
+}
+
 type typeJSON struct {
-	Name      string         `json:"name"`
-	Method    string         `json:"method"`
-	Class     protocol.Class `json:"class"`
-	TTL       int64          `json:"ttl_seconds"`
-	Digits    int            `json:"digits"`
-	HighValue bool           `json:"high_value"`
-	Require   []string       `json:"require"`
+	Name        string            `json:"name"`
+	Method      string            `json:"method"`
+	Class       protocol.Class    `json:"class"`
+	TTL         int64             `json:"ttl_seconds"`
+	Digits      int               `json:"digits"`
+	HighValue   bool              `json:"high_value"`
+	Require     []string          `json:"require"`
+	MinFirmware map[string]string `json:"min_firmware"`
+	DenyVendors []string          `json:"deny_vendors"`
 }
 
 func describeType(t store.Type) typeJSON {
-	return typeJSON{t.Name, t.Method, t.Class, int64(t.TTL / time.Second), t.Digits, t.HighValue, append([]string{}, t.Require...)}
+	firmware := map[string]string{}
+	maps.Copy(firmware, t.MinFirmware)
+	return typeJSON{
+		t.Name, t.Method, t.Class, int64(t.TTL / time.Second), t.Digits, t.HighValue,
+		append([]string{}, t.Require...), firmware, append([]string{}, t.DenyVendors...),
+	}
+}
+
+// demands is all that a type demands of hardware, in the words of the flags.
+func demands(t store.Type) string {
+	out := slices.Clone(t.Require)
+	for _, vendor := range slices.Sorted(maps.Keys(t.MinFirmware)) {
+		out = append(out, "min-firmware "+vendor+"="+t.MinFirmware[vendor])
+	}
+	for _, vendor := range t.DenyVendors {
+		out = append(out, "deny-vendor "+vendor)
+	}
+	return strings.Join(out, ",")
 }
 
 func (c *cli) typeList() *cobra.Command {
@@ -86,7 +130,7 @@ func (c *cli) listTypes(ctx context.Context, s *state) error {
 	out, rows := make([]typeJSON, len(types)), make([][]string, len(types))
 	for i, t := range types {
 		out[i] = describeType(t)
-		rows[i] = []string{t.Name, t.Method, t.Class.String(), t.TTL.String(), strconv.Itoa(t.Digits), strconv.FormatBool(t.HighValue), strings.Join(t.Require, ",")}
+		rows[i] = []string{t.Name, t.Method, t.Class.String(), t.TTL.String(), strconv.Itoa(t.Digits), strconv.FormatBool(t.HighValue), demands(t)}
 	}
 	c.table(map[string]any{"types": out}, "NAME METHOD CLASS TTL DIGITS HIGH-VALUE REQUIRE", rows)
 	return nil

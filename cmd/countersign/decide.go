@@ -119,7 +119,9 @@ func (a *app) complete(ctx context.Context, d ipc.Display, ans ipc.Answer) (numb
 // decide hands the answer in. Only a confirmed status that is the one asked
 // for is a success.
 func (a *app) decide(ctx context.Context, d ipc.Display, ans ipc.Answer, want string) error {
+	stop := a.relayTouch(ctx, func(e ipc.Event) bool { return e.Request != nil && e.Request.ID == d.ID })
 	r, err := a.service().Decide(ctx, d.ID, ans)
+	stop()
 	if e, ok := errors.AsType[*ipc.Error](err); ok && e.Status != "" {
 		return &outcomeError{ipc.Result{ID: d.ID, Decision: ans.Decision, Reason: ans.Reason, Status: e.Status}, e}
 	}

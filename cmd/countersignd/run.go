@@ -10,6 +10,7 @@ import (
 
 	"countersign/agent"
 	"countersign/agent/state"
+	"countersign/hsm"
 	"countersign/hsm/tpm"
 	"countersign/internal/version"
 	"countersign/ipc"
@@ -30,7 +31,7 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, keys.Close()) }()
 	core, err := agent.New(agent.Config{
-		Version: version.Version(), Mode: cfg.mode(), State: dir, Provider: keys, Log: log,
+		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: []hsm.Provider{keys}, Log: log,
 		TimeZone: agent.LocalZone(), ForbidCLI: cfg.ForbidCLI,
 	})
 	if err != nil {

@@ -136,6 +136,19 @@ func TestHungTPM(t *testing.T) {
 	}
 }
 
+// Time runs out in the one command whose failure nobody looks at. The caller
+// learns that, and not that the connection it gave up is lost.
+func TestHungTPMWhileTidyingUp(t *testing.T) {
+	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+	p := provider(t, rec.Spec())
+	rec.Inject(tpm2.TPMCCFlushContext, testenv.Hang)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := p.Create(ctx, bound(rightPIN)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("hung in a flush: %v", err)
+	}
+}
+
 func TestHungTPMEndsWithCancel(t *testing.T) {
 	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
 	p := provider(t, rec.Spec())

@@ -21,9 +21,12 @@ func mayImport() map[string][]string {
 		"hsm/piv":     {"hsm", "internal/secret"},
 		"hsm/hsmtest": {"hsm", "internal/secret", "internal/testenv"},
 
+		// A card knows what a card knows.
+		"hsm/hsmtest/virtualpiv": {},
+
 		// The service reaches hardware through the port alone.
 		"agent":          {"agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
-		"agent/state":    {"protocol"},
+		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
 		"agent/verify":   {},
 
@@ -33,23 +36,26 @@ func mayImport() map[string][]string {
 		"session/prompt": {"ipc", "internal/secret"},
 
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
-		"tokenserver":                 {"protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "internal/version"},
-		"tokenserver/admin":           {"protocol", "tokenserver/fanout", "tokenserver/problem", "tokenserver/store", "internal/secret"},
-		"tokenserver/attest":          {"protocol", "tokenserver/problem"},
-		"tokenserver/engine":          {"protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store"},
-		"tokenserver/enroll":          {"protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "internal/secret"},
-		"tokenserver/fanout":          {},
-		"tokenserver/pki":             {"protocol"},
-		"tokenserver/problem":         {"protocol"},
-		"tokenserver/store":           {"protocol"},
-		"tokenserver/store/sqlite":    {"protocol", "tokenserver/store"},
-		"tokenserver/store/storetest": {"protocol", "tokenserver/store", "internal/testenv"},
-		"tokenserver/servertest":      {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
+		"tokenserver":                   {"protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
+		"tokenserver/admin":             {"protocol", "tokenserver/fanout", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/secret"},
+		"tokenserver/attest":            {"protocol", "tokenserver/problem"},
+		"tokenserver/attest/attesttest": {"protocol"},
+		"tokenserver/engine":            {"protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
+		"tokenserver/enroll":            {"protocol", "tokenserver/attest", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store", "internal/secret"},
+		"tokenserver/fanout":            {},
+		"tokenserver/pki":               {"protocol"},
+		"tokenserver/policy":            {"protocol", "tokenserver/store"},
+		"tokenserver/problem":           {"protocol"},
+		"tokenserver/roots":             {"tokenserver/problem"},
+		"tokenserver/store":             {"protocol"},
+		"tokenserver/store/sqlite":      {"protocol", "tokenserver/store"},
+		"tokenserver/store/storetest":   {"protocol", "tokenserver/store", "internal/testenv"},
+		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/state", "agent/upstream", "hsm", "hsm/tpm", "ipc", "internal/secret", "internal/version"},
+		"cmd/countersignd":       {"agent", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "internal/secret", "internal/version"},
 		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "internal/secret", "internal/version"},
-		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
+		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
 		"examples/relying-party": {},
@@ -89,7 +95,7 @@ func mustNotContain() map[string]map[string]string {
 		},
 		"cmd/countersign-server": {
 			module + "agent": apart, module + "hsm": apart, module + "session": apart, module + "ipc": apart,
-			module + "tokenserver/store/storetest": tests, module + "tokenserver/servertest": tests,
+			module + "tokenserver/store/storetest": tests, module + "tokenserver/servertest": tests, module + "tokenserver/attest/attesttest": tests,
 			module + "internal/e2e": tests, module + "internal/testenv": tests,
 			"testing": tests,
 		},

@@ -7,24 +7,36 @@ package testenv
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 )
 
-// Need skips the test, visibly, when a tool is missing from PATH. With CI set
-// in the environment a missing tool is a failure, so that no pipeline stays
-// green by testing nothing.
+// Need skips the test, visibly, when a tool is missing from PATH, or a file
+// where an absolute path is given. With CI set in the environment a missing tool
+// is a failure, so that no pipeline stays green by testing nothing.
 func Need(tb testing.TB, tools ...string) {
 	tb.Helper()
 	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err == nil {
+		if have(tool) {
 			continue
 		}
 		if os.Getenv("CI") != "" {
-			tb.Fatalf("this test needs %s, which is not in PATH", tool)
+			tb.Fatalf("this test needs %s, which is not there", tool)
 		}
-		tb.Skipf("this test needs %s, which is not in PATH", tool)
+		tb.Skipf("this test needs %s, which is not there", tool)
 	}
+}
+
+// have looks for a file by its path, be it a program or a library, and for a
+// program by its name.
+func have(tool string) bool {
+	if filepath.IsAbs(tool) {
+		_, err := os.Stat(tool)
+		return err == nil
+	}
+	_, err := exec.LookPath(tool)
+	return err == nil
 }
 
 // Eventually fails the test unless cond becomes true within ten seconds. What

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"countersign/protocol"
+	"countersign/tokenserver/policy"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
 )
@@ -87,10 +88,21 @@ func checkType(t store.Type) error {
 	case t.Class > protocol.C0 && (t.Digits < 4 || t.Digits > 9):
 		return bad("a number has 4 to 9 digits")
 	}
-	for _, r := range t.Require {
-		if !slices.Contains([]string{store.RequireAttested, store.RequirePINBound, store.RequireTouchBound}, r) {
-			return bad("a device can be required to be attested, pin-bound or touch-bound")
-		}
+	return checkDemands(t)
+}
+
+// checkDemands refuses demands that no key could meet, or that could not be
+// meant.
+func checkDemands(t store.Type) error {
+	if err := policy.CheckRequire(t.Require); err != nil {
+		return problem.New(problem.BadType, "%s", err.Error())
+	}
+	if err := policy.CheckChips(t.MinFirmware, t.DenyVendors); err != nil {
+		return problem.New(problem.BadType, "%s", err.Error())
+	}
+	bound := slices.Contains(t.Require, store.RequirePINBound) || slices.Contains(t.Require, store.RequireTouchBound)
+	if bound && protocol.RoleFor(protocol.Approve, t.Class) == protocol.RoleDevice {
+		return problem.New(problem.BadType, "class %s is approved with the device key, which neither a PIN nor a touch binds", t.Class)
 	}
 	return nil
 }

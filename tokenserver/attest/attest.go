@@ -17,7 +17,8 @@ import (
 
 // Trust is what an attestation is judged by.
 type Trust struct {
-	// Roots are the certificates of chip vendors that the operator trusts.
+	// Roots are the certificates of chip vendors that the operator trusts; with
+	// nil, none.
 	Roots *x509.CertPool
 	// Now is the time at which certificates must be valid.
 	Now time.Time

@@ -27,8 +27,12 @@ type attempt struct {
 	compact  string
 	hash     string
 	key      string
+	role     protocol.Role
 	decision *protocol.Decision
 }
+
+// verdict is that on the key which signed.
+func (a *attempt) verdict() protocol.Verdict { return a.device.VerdictOn(a.role) }
 
 // Decide takes a decision of the device with this key. A wrong number is an
 // Answer; every other refusal, *protocol.Problem or *protocol.Error, changes
@@ -112,7 +116,7 @@ func (e *Engine) examine(tx store.Tx, d store.Device, transaction, compact strin
 	if err := decision.Answers(request.Compact, r); err != nil {
 		return nil, err
 	}
-	return &attempt{d, compact, protocol.Hash([]byte(compact)), kid, decision}, nil
+	return &attempt{d, compact, protocol.Hash([]byte(compact)), kid, info.Role, decision}, nil
 }
 
 // certificates are the device's two, by the thumbprints of their keys.

@@ -85,7 +85,7 @@ func newStage(t *testing.T) *stage {
 	g.update(func(tx store.Tx) error {
 		return tx.AddDevice(store.Device{
 			ID: "d_1", Enrollment: "e_1", Profile: "p_1", User: "alice", TokenHash: []byte("h"), State: store.DeviceActive,
-			Verdict:   protocol.Verdict{Format: "none", Isolation: "user"},
+			Verdict: protocol.Verdict{Format: "none", Isolation: "user"}, DeviceVerdict: protocol.Verdict{Format: "none", Isolation: "user"},
 			Challenge: []byte{1}, DeviceCSR: []byte{1}, ApprovalCSR: []byte{1},
 			DeviceChain: chain, ApprovalChain: chain, DeviceKey: g.thumb, ApprovalKey: "none",
 		})

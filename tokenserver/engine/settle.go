@@ -3,11 +3,13 @@ package engine
 import (
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"countersign/protocol"
+	"countersign/tokenserver/policy"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
 )
@@ -17,9 +19,11 @@ func (e *Engine) settle(tx store.Tx, try *attempt) (*Answer, error) {
 	if a, err := answered(tx, try.device.ID, try.decision.ID, try.compact); a != nil || err != nil {
 		return a, err
 	}
-	if _, err := Admit(tx, try.device.DeviceKey, true); err != nil {
+	d, err := Admit(tx, try.device.DeviceKey, true)
+	if err != nil {
 		return nil, err
 	}
+	try.device = d
 	t, err := tx.Transaction(try.decision.ID)
 	if err != nil {
 		return nil, err
@@ -29,10 +33,33 @@ func (e *Engine) settle(tx store.Tx, try *attempt) (*Answer, error) {
 	if t = seen(t, now); t.State.Final() {
 		return nil, alreadyDecided(t.State)
 	}
+	if err := allowed(tx, try, t); err != nil {
+		return nil, err
+	}
 	if try.decision.Decision == protocol.Approve && !sameNumber(try.decision.Number, t.Number) {
 		return e.reject(tx, try, t, instant(t, now))
 	}
 	return e.accept(tx, try, t, instant(t, now))
+}
+
+// allowed refuses an approval by a key that does not meet the policy of its type
+// as it stands now, whatever it was when the transaction started. Who denies
+// needs no such key.
+func allowed(tx store.Tx, try *attempt, t store.Transaction) error {
+	if try.decision.Decision != protocol.Approve {
+		return nil
+	}
+	typ, err := tx.Type(t.Type)
+	if errors.Is(err, store.ErrNotFound) {
+		return policyUnmet("there is no such type any more")
+	}
+	if err != nil {
+		return err
+	}
+	if why := policy.Unmet(try.verdict(), typ); why != "" {
+		return policyUnmet(why)
+	}
+	return nil
 }
 
 // sameNumber takes the same time for every number of the right length.
@@ -46,7 +73,7 @@ func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction, now time
 	}
 	receipt, err := protocol.SignReceipt(e.signer(), &protocol.Receipt{
 		Issuer: try.decision.Audience, Audience: try.device.ID, ID: t.ID, IssuedAt: now.Unix(),
-		Decision: try.hash, State: o.State, Attestation: try.device.Verdict,
+		Decision: try.hash, State: o.State, Attestation: try.verdict(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("engine: receipt: %s", err.Error())

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"countersign/protocol"
+	"countersign/tokenserver/policy"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
 )
@@ -79,11 +80,19 @@ func addressees(tx store.Tx, s Start) (typ store.Type, devices []store.Device, e
 	if err != nil {
 		return typ, nil, err
 	}
-	devices = slices.DeleteFunc(devices, func(d store.Device) bool { return !meets(d.Verdict, typ) })
 	if len(devices) == 0 {
-		return typ, nil, problem.New(problem.NoDevice, "the user has no active device that the transaction type can be asked on")
+		return typ, nil, problem.New(problem.NoDevice, "the user has no such device that is active")
+	}
+	why := unmet(devices[0], typ)
+	devices = slices.DeleteFunc(devices, func(d store.Device) bool { return unmet(d, typ) != "" })
+	if len(devices) == 0 {
+		return typ, nil, policyUnmet(why)
 	}
 	return typ, devices, nil
+}
+
+func policyUnmet(why string) error {
+	return problem.New(protocol.ProblemPolicy, "the device does not meet the type's policy: %s", why)
 }
 
 // askable refuses a user who is unknown or locked.
@@ -102,19 +111,14 @@ func askable(tx store.Tx, name string) error {
 	return nil
 }
 
-// meets reports whether a device can answer a type at all.
-func meets(v protocol.Verdict, t store.Type) bool {
-	has := map[string]bool{
-		store.RequireAttested:   v.Attested,
-		store.RequirePINBound:   v.PINBound,
-		store.RequireTouchBound: v.TouchBound,
+// unmet says why a device cannot answer a type, or is "": by the verdict on the
+// key that would sign an approval.
+func unmet(d store.Device, t store.Type) string {
+	v := d.VerdictOn(protocol.RoleFor(protocol.Approve, t.Class))
+	if t.Class >= protocol.C3 && !v.TouchBound {
+		return "the key is not " + store.RequireTouchBound
 	}
-	for _, want := range t.Require {
-		if !has[want] {
-			return false
-		}
-	}
-	return t.Class < protocol.C3 || v.TouchBound
+	return policy.Unmet(v, t)
 }
 
 func (e *Engine) newTransaction(client store.Client, s Start, typ store.Type) (store.Transaction, error) {

@@ -16,29 +16,53 @@ import (
 // reasonReplaced is why an old device is revoked when a new one takes over.
 const reasonReplaced = "replaced"
 
-// Activate is the second step: it issues the certificates, or answers with
-// those issued before. It refuses with *protocol.Problem.
-func (s *Service) Activate(ctx context.Context, enrollment, token string) (*protocol.Enrolled, error) {
-	var d store.Device
-	var gone []string
-	err := s.Store.Update(ctx, func(tx store.Tx) (err error) {
-		if d, err = s.find(tx, enrollment, token); err != nil || d.State != store.DevicePending {
+// Activate is the second step: it judges the attestation and issues the
+// certificates, or answers with those issued before. It refuses with
+// *protocol.Problem.
+func (s *Service) Activate(ctx context.Context, enrollment string, req protocol.Activation) (*protocol.Enrolled, error) {
+	var a applicant
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		if a.device, err = s.find(tx, enrollment, req.Token); err != nil || a.device.State != store.DevicePending {
 			return err
 		}
-		if err := s.checkUser(tx, d); err != nil {
-			return err
-		}
-		if err := s.issue(tx, &d); err != nil || d.State != store.DeviceActive {
-			return err
-		}
-		gone, err = replace(tx, d, s.Now())
+		a.attestation, err = attestationOf(tx, a.device.ID)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	if a.device.State == store.DevicePending {
+		if err := s.judge(&a, req.Attestation); err != nil {
+			return nil, err
+		}
+		if err := s.letIn(ctx, &a, req.Token); err != nil {
+			return nil, err
+		}
+	}
+	return s.enrolled(a.device)
+}
+
+// letIn certifies the keys of a device that was judged, unless it has been let
+// in meanwhile.
+func (s *Service) letIn(ctx context.Context, a *applicant, token string) error {
+	var gone []string
+	err := s.Store.Update(ctx, func(tx store.Tx) error {
+		now, err := s.find(tx, a.device.Enrollment, token)
+		if err != nil || now.State != store.DevicePending {
+			a.device = now
+			return err
+		}
+		if err := s.checkUser(tx, a.device); err != nil {
+			return err
+		}
+		if err := s.issue(tx, a); err != nil || a.device.State != store.DeviceActive {
+			return err
+		}
+		gone, err = replace(tx, a.device, s.Now())
+		return err
+	})
 	publish(s.Hub, gone)
-	return s.enrolled(d)
+	return err
 }
 
 // find returns the enrollment if the token is its own.
@@ -66,22 +90,12 @@ func (s *Service) find(tx store.Tx, enrollment, secret string) (store.Device, er
 
 // issue certifies both keys and makes the device active or, where somebody
 // must confirm it first, unconfirmed.
-func (s *Service) issue(tx store.Tx, d *store.Device) error {
-	deviceKey, err := pki.ParseCSR(d.DeviceCSR, protocol.RoleDevice)
-	if err != nil {
-		return internal("stored request", err)
-	}
-	approvalKey, err := pki.ParseCSR(d.ApprovalCSR, protocol.RoleApproval)
-	if err != nil {
-		return internal("stored request", err)
-	}
-	v, now := d.Verdict, s.Now()
-	info := protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: v.Format}
-	if d.DeviceChain, err = s.PKI.IssueDevice(d.ID, deviceKey, info, now); err != nil {
+func (s *Service) issue(tx store.Tx, a *applicant) (err error) {
+	d, now := &a.device, s.Now()
+	if d.DeviceChain, err = s.certify(*d, d.DeviceCSR, protocol.RoleDevice, now); err != nil {
 		return err
 	}
-	info = protocol.KeyInfo{Role: protocol.RoleApproval, PINBound: v.PINBound, TouchBound: v.TouchBound, Attestation: v.Format}
-	if d.ApprovalChain, err = s.PKI.IssueDevice(d.ID, approvalKey, info, now); err != nil {
+	if d.ApprovalChain, err = s.certify(*d, d.ApprovalCSR, protocol.RoleApproval, now); err != nil {
 		return err
 	}
 	d.State = store.DeviceActive
@@ -89,12 +103,29 @@ func (s *Service) issue(tx store.Tx, d *store.Device) error {
 		d.State = store.DeviceUnconfirmed
 	}
 	err = tx.IssueDevice(d.ID, store.DeviceIssue{
-		State: d.State, Verdict: v, DeviceChain: d.DeviceChain, ApprovalChain: d.ApprovalChain, At: now,
+		State: d.State, Verdict: d.Verdict, DeviceVerdict: d.DeviceVerdict,
+		DeviceChain: d.DeviceChain, ApprovalChain: d.ApprovalChain, At: now,
 	})
 	if err != nil {
 		return err
 	}
-	return tx.AddEvent(store.Event{At: now, Kind: "device." + string(d.State), User: d.User, Device: d.ID, Detail: v.Format})
+	if a.attestation.Proof != nil {
+		if err := tx.ProveAttestation(d.ID, *a.attestation.Proof); err != nil {
+			return err
+		}
+	}
+	return tx.AddEvent(store.Event{At: now, Kind: "device." + string(d.State), User: d.User, Device: d.ID, Detail: d.Verdict.Format})
+}
+
+// certify issues the certificate of one key, which says what was found of it.
+func (s *Service) certify(d store.Device, csr []byte, role protocol.Role, now time.Time) ([][]byte, error) {
+	key, err := pki.ParseCSR(csr, role)
+	if err != nil {
+		return nil, internal("stored request", err)
+	}
+	v := d.VerdictOn(role)
+	info := protocol.KeyInfo{Role: role, PINBound: v.PINBound, TouchBound: v.TouchBound, Attestation: v.Format}
+	return s.PKI.IssueDevice(d.ID, key, info, now)
 }
 
 // replace revokes the devices whose place a newly active one takes, and

@@ -30,6 +30,7 @@ type Desk struct {
 
 // Invitation is what to make an enrollment token of.
 type Invitation struct {
+	// User may be "" where Replace is not: then it is that device's.
 	User string
 	TTL  time.Duration
 	// Confirm asks for the new device's code before it is active.
@@ -46,31 +47,34 @@ func (k *Desk) Invite(ctx context.Context, in Invitation) (secret.Value, store.T
 		Hash: hashToken(text), User: in.User, ExpiresAt: now.Add(in.TTL), CreatedAt: now,
 		Confirm: in.Confirm, Replaces: in.Replace,
 	}
-	err := k.Store.Update(ctx, func(tx store.Tx) error {
-		if err := checkInvitation(tx, in); err != nil {
+	err := k.Store.Update(ctx, func(tx store.Tx) (err error) {
+		if t.User, err = checkInvitation(tx, in); err != nil {
 			return err
 		}
 		if err := tx.AddToken(t); err != nil {
 			return err
 		}
-		return tx.AddEvent(store.Event{At: now, Kind: "enrollment.invited", User: in.User, Device: in.Replace})
+		return tx.AddEvent(store.Event{At: now, Kind: "enrollment.invited", User: t.User, Device: in.Replace})
 	})
 	return secret.New([]byte(text)), t, err
 }
 
-func checkInvitation(tx store.Tx, in Invitation) error {
-	_, err := tx.User(in.User)
-	if errors.Is(err, store.ErrNotFound) {
-		return problem.New(problem.UserUnknown, "there is no user of this name")
-	}
-	if err != nil || in.Replace == "" {
-		return err
+// checkInvitation returns whose the new device will be.
+func checkInvitation(tx store.Tx, in Invitation) (user string, err error) {
+	if in.User != "" {
+		_, err := tx.User(in.User)
+		if errors.Is(err, store.ErrNotFound) {
+			return "", problem.New(problem.UserUnknown, "there is no user of this name")
+		}
+		if err != nil || in.Replace == "" {
+			return in.User, err
+		}
 	}
 	d, err := findDevice(tx, in.User, in.Replace)
 	if err == nil && d.State == store.DeviceRevoked {
-		return problem.New(problem.DeviceUnknown, "the device to replace is revoked already")
+		return "", problem.New(problem.DeviceUnknown, "the device to replace is revoked already")
 	}
-	return err
+	return d.User, err
 }
 
 // findDevice finds a device; with a user, among that user's only.
@@ -152,6 +156,18 @@ func (k *Desk) Devices(ctx context.Context, user string) (out []store.Device, er
 		return err
 	})
 	return out, err
+}
+
+// Attestation returns what a device proved its keys with.
+func (k *Desk) Attestation(ctx context.Context, device string) (d store.Device, a store.Attestation, err error) {
+	err = k.Store.View(ctx, func(tx store.Tx) error {
+		if d, err = findDevice(tx, "", device); err != nil {
+			return err
+		}
+		a, err = attestationOf(tx, d.ID)
+		return err
+	})
+	return d, a, err
 }
 
 // haveUser refuses with 404: here the user is what was asked for.

@@ -2,20 +2,26 @@
 //
 // A device enrolls in two steps with one token. The first gives the token to
 // the device's two keys, for good: whoever finds the token later has other
-// keys and is refused. The second issues the certificates. Either step, asked
-// again with the same keys, answers the same, since answers get lost.
+// keys and is refused. The second issues the certificates, which say what the
+// chip proved of each key. A proof that was claimed and does not hold lets
+// nobody in, not even as a device without one. Either step, asked again with
+// the same body, answers the same, since answers get lost.
 package enroll
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"countersign/protocol"
+	"countersign/tokenserver/attest"
 	"countersign/tokenserver/fanout"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
@@ -24,56 +30,77 @@ import (
 
 // Service is the device's side of enrollment. It is safe for concurrent use.
 type Service struct {
-	Store  store.Store
-	Hub    *fanout.Hub
-	PKI    *pki.Authority
-	Policy Policy
+	Store       store.Store
+	Hub         *fanout.Hub
+	PKI         *pki.Authority
+	Policy      Policy
+	Attestation Attestation
+	// Roots are the certificates under which attestations are believed, as
+	// they stand at each call.
+	Roots func() (*x509.CertPool, error)
 	// Issuer and DeviceURL are told to devices.
 	Issuer    string
 	DeviceURL string
 	Now       func() time.Time
 }
 
+// applicant is a device that is not in yet, with what it proves its keys by.
+type applicant struct {
+	device      store.Device
+	attestation store.Attestation
+}
+
+func (a applicant) started() protocol.EnrollmentStarted {
+	return protocol.EnrollmentStarted{ID: a.device.Enrollment, Challenge: a.device.Challenge, Credential: a.attestation.Credential}
+}
+
 // Start is the first step. It refuses with *protocol.Problem or
 // *protocol.Error.
 func (s *Service) Start(ctx context.Context, req protocol.EnrollmentStart) (started protocol.EnrollmentStarted, err error) {
-	d, err := s.candidate(req)
+	a, err := s.candidate(req)
 	if err != nil {
 		return started, err
 	}
-	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		token, err := findToken(tx, d.TokenHash)
-		if err != nil {
-			return err
-		}
-		if token.UsedBy != "" {
-			d, err = again(tx, token, d)
-			return err
-		}
-		return s.admit(tx, token, &d)
+	var known bool
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		known, err = again(tx, &a)
+		return err
 	})
-	return protocol.EnrollmentStarted{ID: d.Enrollment, Challenge: d.Challenge}, err
+	if err != nil || known {
+		return a.started(), err
+	}
+	// Only who has a token gets the server to look at certificates, and while
+	// it does, nobody waits.
+	if err := s.open(&a); err != nil {
+		return started, err
+	}
+	err = s.Store.Update(ctx, func(tx store.Tx) error {
+		if known, err := again(tx, &a); known || err != nil {
+			return err
+		}
+		return s.admit(tx, &a)
+	})
+	return a.started(), err
 }
 
 // candidate is the device as it presents itself, checked by itself.
-func (s *Service) candidate(req protocol.EnrollmentStart) (store.Device, error) {
+func (s *Service) candidate(req protocol.EnrollmentStart) (a applicant, err error) {
 	if err := req.Device.Validate(); err != nil {
-		return store.Device{}, err
-	}
-	if req.Attestation.Format != protocol.AttestationNone {
-		return store.Device{}, problem.New(protocol.ProblemAttestation, "this server does not take this attestation format")
+		return a, err
 	}
 	d := store.Device{
 		ID: newID("d_"), Enrollment: newID("e_"), Profile: newID("p_"), TokenHash: hashToken(req.Token),
 		State: store.DevicePending, Facts: req.Device, DeviceCSR: req.DeviceCSR, ApprovalCSR: req.ApprovalCSR,
 		Challenge: make([]byte, sha256.Size), CreatedAt: s.Now(), ChangedAt: s.Now(),
 	}
-	d.Verdict = protocol.Verdict{Format: protocol.AttestationNone, Isolation: req.Device.Isolation, Chip: req.Device.Chip}
+	// So far it is the device's word.
+	d.Verdict = attest.Verdict(nil, req.Device)
+	d.DeviceVerdict = d.Verdict
 	_, _ = rand.Read(d.Challenge) // never fails
 	if err := readKeys(&d); err != nil {
-		return store.Device{}, err
+		return applicant{}, err
 	}
-	return d, s.Policy.checkAlgorithm(d.ApprovalCSR)
+	return applicant{d, store.Attestation{Device: d.ID, Start: req.Attestation}}, s.Policy.checkAlgorithm(d.ApprovalCSR)
 }
 
 // readKeys takes both keys from the certificate requests.
@@ -107,23 +134,68 @@ func findToken(tx store.Tx, hash []byte) (store.Token, error) {
 	return token, err
 }
 
-// again answers a device that asks a second time, and refuses all others.
-func again(tx store.Tx, token store.Token, d store.Device) (store.Device, error) {
+// again finds out whether the token has been given to this very device, which
+// then is answered as before, and refuses all others.
+func again(tx store.Tx, a *applicant) (known bool, err error) {
+	token, err := findToken(tx, a.device.TokenHash)
+	if err != nil || token.UsedBy == "" {
+		return false, err
+	}
 	old, err := store.One(tx.Devices(store.DeviceFilter{Enrollment: token.UsedBy}))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return d, err
+		return false, err
 	}
-	if err != nil || old.DeviceKey != d.DeviceKey || old.ApprovalKey != d.ApprovalKey {
-		return d, problem.New(protocol.ProblemTokenUsed, "the enrollment token has been used by another device")
+	if err != nil || old.DeviceKey != a.device.DeviceKey || old.ApprovalKey != a.device.ApprovalKey {
+		return false, problem.New(protocol.ProblemTokenUsed, "the enrollment token has been used by another device")
 	}
 	if old.State == store.DeviceRevoked {
-		return d, problem.New(protocol.ProblemRevoked, "%s", old.Reason)
+		return false, problem.New(protocol.ProblemRevoked, "%s", old.Reason)
 	}
-	return old, nil
+	proof, err := attestationOf(tx, old.ID)
+	if err != nil {
+		return false, err
+	}
+	same, err := sameStart(proof.Start, a.attestation.Start)
+	if err != nil {
+		return false, err
+	}
+	if !same {
+		return false, problem.New(protocol.ProblemTokenUsed, "the enrollment token has been used with another attestation")
+	}
+	*a = applicant{old, proof}
+	return true, nil
+}
+
+// sameStart compares what was stored with what came in, as they are written.
+func sameStart(a, b protocol.StartAttestation) (bool, error) {
+	x, err := json.Marshal(a)
+	if err != nil {
+		return false, internal("stored attestation", err)
+	}
+	y, err := json.Marshal(b)
+	if err != nil {
+		return false, internal("attestation", err)
+	}
+	return bytes.Equal(x, y), nil
+}
+
+// attestationOf is what a device proves its keys by: nothing, where it enrolled
+// before there was a way to.
+func attestationOf(tx store.Tx, device string) (store.Attestation, error) {
+	a, err := tx.Attestation(device)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Attestation{Device: device, Start: protocol.StartAttestation{Format: protocol.AttestationNone}}, nil
+	}
+	return a, err
 }
 
 // admit stores a new device that may go on to the second step.
-func (s *Service) admit(tx store.Tx, token store.Token, d *store.Device) error {
+func (s *Service) admit(tx store.Tx, a *applicant) error {
+	d := &a.device
+	token, err := findToken(tx, d.TokenHash)
+	if err != nil {
+		return err
+	}
 	if !s.Now().Before(token.ExpiresAt) {
 		return problem.New(protocol.ProblemTokenExpired, "the enrollment token has expired")
 	}
@@ -145,7 +217,10 @@ func (s *Service) admit(tx store.Tx, token store.Token, d *store.Device) error {
 	} else if err != nil {
 		return err
 	}
-	return tx.AddEvent(store.Event{At: d.CreatedAt, Kind: "enrollment.started", User: d.User, Device: d.ID})
+	if err := tx.AddAttestation(a.attestation); err != nil {
+		return err
+	}
+	return tx.AddEvent(store.Event{At: d.CreatedAt, Kind: "enrollment.started", User: d.User, Device: d.ID, Detail: a.attestation.Start.Format})
 }
 
 // forgetAttempts drops enrollments of the same keys that never came to

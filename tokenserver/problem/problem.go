@@ -25,6 +25,8 @@ const (
 	CodeAmbiguous       = "code_ambiguous"
 	NotServed           = "not_served"
 	BadConfig           = "bad_config"
+	BadRoot             = "bad_root"
+	RootUnknown         = "root_unknown"
 )
 
 // New makes a refusal. The detail is shown to whoever asked: it must not
@@ -78,6 +80,8 @@ func kind(code string) (status int, title string) {
 		return http.StatusGone, "Enrollment token expired"
 	case protocol.ProblemAttestation:
 		return http.StatusUnprocessableEntity, "Attestation refused"
+	case protocol.ProblemPolicy:
+		return http.StatusUnprocessableEntity, "Not allowed with this hardware"
 	case protocol.ProblemUserLocked:
 		return http.StatusForbidden, "User locked"
 	case protocol.ProblemDeviceLimit:
@@ -102,7 +106,7 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Transaction type refused"
 	case NoDevice:
 		return http.StatusUnprocessableEntity, "No device to ask"
-	case DeviceUnknown, CodeUnknown:
+	case DeviceUnknown, CodeUnknown, RootUnknown:
 		return http.StatusNotFound, "Not found"
 	case CodeAmbiguous:
 		return http.StatusConflict, "The code is not of one device alone"
@@ -110,6 +114,8 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Not supported"
 	case NotServed:
 		return http.StatusConflict, "The server has not run yet"
+	case BadRoot:
+		return http.StatusUnprocessableEntity, "Root certificate refused"
 	case BadConfig:
 		return http.StatusUnprocessableEntity, "Configuration refused"
 	}

@@ -21,6 +21,7 @@ import (
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/fanout"
 	"countersign/tokenserver/pki"
+	"countersign/tokenserver/roots"
 	"countersign/tokenserver/store/sqlite"
 )
 
@@ -35,6 +36,7 @@ type Server struct {
 
 	tb      testing.TB
 	policy  enroll.Policy
+	demands enroll.Attestation
 	store   *sqlite.Store
 	late    atomic.Int64
 	listen  string
@@ -88,6 +90,23 @@ func (s *Server) Restart() {
 	s.run()
 }
 
+// Demand restarts the server with a policy on the chips of new devices.
+func (s *Server) Demand(a enroll.Attestation) {
+	s.tb.Helper()
+	s.demands = a
+	s.Restart()
+}
+
+func (s *Server) roots() roots.Dir { return roots.Dir(filepath.Join(s.Dir, roots.Name)) }
+
+// Trust adds CA certificates of a chip vendor, PEM or DER.
+func (s *Server) Trust(file []byte) {
+	s.tb.Helper()
+	if _, err := s.Office.AddRoots(context.Background(), s.roots(), file); err != nil {
+		s.tb.Fatal(err)
+	}
+}
+
 func (s *Server) run() {
 	s.tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -101,6 +120,7 @@ func (s *Server) run() {
 	}
 	s.Server, err = tokenserver.New(ctx, tokenserver.Config{
 		Store: s.store, PKI: authority, Listen: s.listen, DeviceListen: s.device, Enrollment: s.policy,
+		Attestation: s.demands, AttestationRoots: []roots.Dir{s.roots()},
 		Logger: slog.New(slog.NewJSONHandler(&s.log, nil)), Now: s.Now,
 	})
 	if err != nil {

@@ -52,10 +52,13 @@ type Device struct {
 	TokenHash  []byte
 	State      DeviceState
 	// Reason says why a revoked device is so.
-	Reason    string
-	Facts     protocol.DeviceFacts
-	Verdict   protocol.Verdict
-	Challenge []byte
+	Reason string
+	Facts  protocol.DeviceFacts
+	// Verdict is that on the approval key, DeviceVerdict that on the device
+	// key.
+	Verdict       protocol.Verdict
+	DeviceVerdict protocol.Verdict
+	Challenge     []byte
 	// The CSRs are DER, the chains DER with the leaf first, and empty while
 	// the device is pending.
 	DeviceCSR, ApprovalCSR     []byte
@@ -71,6 +74,14 @@ type Device struct {
 	ChangedAt time.Time
 }
 
+// VerdictOn is the verdict on one of the device's keys.
+func (d Device) VerdictOn(role protocol.Role) protocol.Verdict {
+	if role == protocol.RoleApproval {
+		return d.Verdict
+	}
+	return d.DeviceVerdict
+}
+
 // DeviceFilter selects devices that fit all of its members that are not zero.
 type DeviceFilter struct {
 	ID, Enrollment, User, Code string
@@ -82,7 +93,7 @@ type DeviceFilter struct {
 // DeviceIssue is what a pending device gets when it is let in.
 type DeviceIssue struct {
 	State                      DeviceState
-	Verdict                    protocol.Verdict
+	Verdict, DeviceVerdict     protocol.Verdict
 	DeviceChain, ApprovalChain [][]byte
 	At                         time.Time
 }
@@ -98,6 +109,29 @@ type Devices interface {
 	IssueDevice(id string, issue DeviceIssue) error
 	// SetDeviceState returns ErrConflict where the state is not from.
 	SetDeviceState(id string, from, to DeviceState, reason string, at time.Time) error
-	// DropPending forgets a device that is still pending; else ErrConflict.
+	// DropPending forgets a device that is still pending, and its attestation;
+	// else ErrConflict.
 	DropPending(id string) error
+}
+
+// Attestation is what a device proved its keys with, kept so that anybody can
+// judge it again later. It names the chip for good, and so is for auditors only.
+type Attestation struct {
+	Device string
+	Start  protocol.StartAttestation
+	// Credential and Secret are what the device was challenged with, where it
+	// was.
+	Credential *protocol.Credential
+	Secret     []byte
+	// Proof is nil until the device is let in.
+	Proof *protocol.ProofAttestation
+}
+
+// Attestations are the proofs of devices.
+type Attestations interface {
+	// AddAttestation returns ErrConflict where the device has one.
+	AddAttestation(a Attestation) error
+	Attestation(device string) (Attestation, error)
+	// ProveAttestation adds the proof, once: then ErrConflict.
+	ProveAttestation(device string, proof protocol.ProofAttestation) error
 }

@@ -48,6 +48,7 @@ type Tx interface {
 	Types
 	Tokens
 	Devices
+	Attestations
 	Transactions
 	Requests
 	Decisions

@@ -6,7 +6,7 @@ import (
 	"countersign/protocol"
 )
 
-// What a Type can require of a device.
+// What a Type can require of the key that approves.
 const (
 	RequireAttested   = "attested"
 	RequirePINBound   = "pin-bound"
@@ -25,6 +25,11 @@ type Type struct {
 	HighValue bool
 	// Require holds the Require constants above.
 	Require []string
+	// MinFirmware is the least version of the chips of a vendor, DenyVendors
+	// are those whose chips may not be used. Names of vendors are compared
+	// without regard to case.
+	MinFirmware map[string]string
+	DenyVendors []string
 }
 
 // Types are the transaction types.

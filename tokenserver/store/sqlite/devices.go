@@ -27,10 +27,10 @@ func (t *tx) UseToken(hash []byte, enrollment string) error {
 }
 
 const deviceColumns = "id, enrollment, profile, user, token_hash, state, reason, facts, verdict, challenge, device_csr, approval_csr, " +
-	"device_chain, approval_chain, device_key, approval_key, confirm, replaces, code, created_at, changed_at"
+	"device_chain, approval_chain, device_key, approval_key, confirm, replaces, code, created_at, changed_at, device_verdict"
 
 func (t *tx) AddDevice(d store.Device) error {
-	docs, err := encodeAll(d.Facts, d.Verdict, d.DeviceChain, d.ApprovalChain)
+	docs, err := encodeAll(d.Facts, d.Verdict, d.DeviceChain, d.ApprovalChain, d.DeviceVerdict)
 	if err != nil {
 		return err
 	}
@@ -46,16 +46,17 @@ func (t *tx) AddDevice(d store.Device) error {
 	if len(known)+len(more) > 0 || d.DeviceKey == d.ApprovalKey {
 		return store.ErrConflict
 	}
-	return t.exec("INSERT INTO devices ("+deviceColumns+") VALUES (?"+strings.Repeat(", ?", 20)+")",
+	return t.exec("INSERT INTO devices ("+deviceColumns+") VALUES (?"+strings.Repeat(", ?", 21)+")",
 		d.ID, d.Enrollment, d.Profile, d.User, d.TokenHash, string(d.State), d.Reason, docs[0], docs[1], d.Challenge,
 		d.DeviceCSR, d.ApprovalCSR, docs[2], docs[3], d.DeviceKey, d.ApprovalKey, d.Confirm, d.Replaces, d.Code,
-		millis(d.CreatedAt), millis(d.ChangedAt))
+		millis(d.CreatedAt), millis(d.ChangedAt), docs[4])
 }
 
 func scanDevice(row scanner) (d store.Device, err error) {
 	err = row.Scan(&d.ID, &d.Enrollment, &d.Profile, &d.User, &d.TokenHash, &d.State, &d.Reason, document{&d.Facts},
 		document{&d.Verdict}, &d.Challenge, &d.DeviceCSR, &d.ApprovalCSR, document{&d.DeviceChain}, document{&d.ApprovalChain},
-		&d.DeviceKey, &d.ApprovalKey, &d.Confirm, &d.Replaces, &d.Code, moment{&d.CreatedAt}, moment{&d.ChangedAt})
+		&d.DeviceKey, &d.ApprovalKey, &d.Confirm, &d.Replaces, &d.Code, moment{&d.CreatedAt}, moment{&d.ChangedAt},
+		document{&d.DeviceVerdict})
 	return d, err
 }
 
@@ -81,12 +82,13 @@ func (t *tx) Devices(f store.DeviceFilter) ([]store.Device, error) {
 }
 
 func (t *tx) IssueDevice(id string, i store.DeviceIssue) error {
-	docs, err := encodeAll(i.Verdict, i.DeviceChain, i.ApprovalChain)
+	docs, err := encodeAll(i.Verdict, i.DeviceVerdict, i.DeviceChain, i.ApprovalChain)
 	if err != nil {
 		return err
 	}
-	return t.swap("UPDATE devices SET state = ?, verdict = ?, device_chain = ?, approval_chain = ?, changed_at = ? WHERE id = ? AND state = 'pending'",
-		string(i.State), docs[0], docs[1], docs[2], millis(i.At), id)
+	return t.swap("UPDATE devices SET state = ?, verdict = ?, device_verdict = ?, device_chain = ?, approval_chain = ?, changed_at = ? "+
+		"WHERE id = ? AND state = 'pending'",
+		string(i.State), docs[0], docs[1], docs[2], docs[3], millis(i.At), id)
 }
 
 func (t *tx) SetDeviceState(id string, from, to store.DeviceState, reason string, at time.Time) error {

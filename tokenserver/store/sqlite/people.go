@@ -48,20 +48,21 @@ func (t *tx) Client(id string) (store.Client, error) {
 	}, "SELECT "+clientColumns+" FROM clients WHERE id = ?", id)
 }
 
-const typeColumns = "name, method, class, ttl, digits, high_value, require"
+const typeColumns = "name, method, class, ttl, digits, high_value, require, min_firmware, deny_vendors"
 
 func (t *tx) PutType(v store.Type) error {
-	require, err := encode(v.Require)
+	docs, err := encodeAll(v.Require, v.MinFirmware, v.DenyVendors)
 	if err != nil {
 		return err
 	}
-	return t.exec("INSERT OR REPLACE INTO types ("+typeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
-		v.Name, v.Method, v.Class.String(), int64(v.TTL/time.Second), v.Digits, v.HighValue, require)
+	return t.exec("INSERT OR REPLACE INTO types ("+typeColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		v.Name, v.Method, v.Class.String(), int64(v.TTL/time.Second), v.Digits, v.HighValue, docs[0], docs[1], docs[2])
 }
 
 func scanType(row scanner) (v store.Type, err error) {
 	var seconds int64
-	err = row.Scan(&v.Name, &v.Method, class{&v.Class}, &seconds, &v.Digits, &v.HighValue, document{&v.Require})
+	err = row.Scan(&v.Name, &v.Method, class{&v.Class}, &seconds, &v.Digits, &v.HighValue, document{&v.Require},
+		document{&v.MinFirmware}, document{&v.DenyVendors})
 	v.TTL = time.Duration(seconds) * time.Second
 	return v, err
 }

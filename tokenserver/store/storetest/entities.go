@@ -35,7 +35,7 @@ func testTypes(t *testing.T, s, _ store.Store) {
 	f := begin(t, s)
 	v := store.Type{
 		Name: "login", Method: protocol.MethodPIN, Class: protocol.C2, TTL: time.Minute, Digits: 6, HighValue: true,
-		Require: []string{store.RequireAttested},
+		Require: []string{store.RequireAttested}, MinFirmware: map[string]string{"Yubico": "5.7"}, DenyVendors: []string{"IBM"},
 	}
 	f.update(func(tx store.Tx) error { return tx.PutType(v) })
 	v.Class = protocol.C3
@@ -106,7 +106,8 @@ func testDeviceStates(t *testing.T, s, _ store.Store) {
 	})
 	issue := store.DeviceIssue{
 		State: store.DeviceActive, Verdict: protocol.Verdict{Format: protocol.AttestationTPM2, Attested: true, Isolation: "service"},
-		DeviceChain: [][]byte{{1}, {2}}, ApprovalChain: [][]byte{{3}}, At: later,
+		DeviceVerdict: protocol.Verdict{Format: protocol.AttestationPIV, Attested: true, Isolation: "service"},
+		DeviceChain:   [][]byte{{1}, {2}}, ApprovalChain: [][]byte{{3}}, At: later,
 	}
 	f.update(func(tx store.Tx) error { return tx.IssueDevice("d", issue) })
 	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.IssueDevice("d", issue) })
@@ -116,11 +117,46 @@ func testDeviceStates(t *testing.T, s, _ store.Store) {
 	})
 	want := f.device("d")
 	want.State, want.Reason, want.ChangedAt = store.DeviceRevoked, "lost", later
-	want.Verdict, want.DeviceChain, want.ApprovalChain = issue.Verdict, issue.DeviceChain, issue.ApprovalChain
+	want.Verdict, want.DeviceVerdict = issue.Verdict, issue.DeviceVerdict
+	want.DeviceChain, want.ApprovalChain = issue.DeviceChain, issue.ApprovalChain
 	same(f, []store.Device{want}, func(tx store.Tx) ([]store.Device, error) { return tx.Devices(store.DeviceFilter{ID: "d"}) })
 
 	f.update(func(tx store.Tx) error { return errors.Join(tx.AddDevice(f.device("e")), tx.DropPending("e")) })
 	same(f, nil, func(tx store.Tx) ([]store.Device, error) { return tx.Devices(store.DeviceFilter{ID: "e"}) })
+}
+
+func testAttestations(t *testing.T, s, _ store.Store) {
+	f := begin(t, s)
+	read := func(tx store.Tx) (store.Attestation, error) { return tx.Attestation("d") }
+	missing(f, read)
+	a := store.Attestation{
+		Device: "d",
+		Start: protocol.StartAttestation{
+			Format: protocol.AttestationPIV,
+			TPM2:   &protocol.TPM2Start{EKChain: []protocol.Blob{{1}, {2}}, AK: protocol.Blob{3}},
+			PIV:    &protocol.PIVStart{Approval: []protocol.Blob{{4}, {5}}},
+		},
+		Credential: &protocol.Credential{Blob: protocol.Blob{6}, Secret: protocol.Blob{7}}, Secret: []byte{8},
+	}
+	f.update(func(tx store.Tx) error { return tx.AddAttestation(a) })
+	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.AddAttestation(a) })
+	same(f, a, read)
+	proof := protocol.ProofAttestation{
+		TPM2: &protocol.TPM2Proof{Secret: protocol.Blob{8}, Device: &protocol.TPM2Key{
+			Public: protocol.Blob{9}, Creation: protocol.Blob{10}, Attest: protocol.Blob{11}, Signature: protocol.Blob{12},
+		}},
+		PIV: &protocol.PIVProof{Approval: protocol.Blob{13}},
+	}
+	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.ProveAttestation("e", proof) })
+	f.update(func(tx store.Tx) error { return tx.ProveAttestation("d", proof) })
+	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.ProveAttestation("d", protocol.ProofAttestation{}) })
+	a.Proof = &proof
+	same(f, a, read)
+	f.update(func(tx store.Tx) error { return tx.DropPending("d") })
+	missing(f, read)
+	f.refused(store.ErrConflict, func(tx store.Tx) error {
+		return errors.Join(tx.AddDevice(f.device("d")), tx.ProveAttestation("d", proof))
+	})
 }
 
 func testTransactions(t *testing.T, s, _ store.Store) {

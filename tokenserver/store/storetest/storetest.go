@@ -35,6 +35,7 @@ func Run(t *testing.T, open Open) {
 		"devices":                    testDevices,
 		"device keys are unique":     testDeviceKeys,
 		"device states":              testDeviceStates,
+		"attestations":               testAttestations,
 		"transactions":               testTransactions,
 		"one final state":            testFinish,
 		"one final state of two":     testFinishRace,
@@ -78,9 +79,11 @@ func (f fixture) token(name string) store.Token {
 func (f fixture) device(id string) store.Device {
 	return store.Device{
 		ID: id, Enrollment: "e-" + id, Profile: "p-" + id, User: "alice", TokenHash: []byte("t"), State: store.DevicePending,
-		Facts:     protocol.DeviceFacts{Name: "laptop", Chip: protocol.Chip{Vendor: "v"}},
-		Verdict:   protocol.Verdict{Format: protocol.AttestationNone, Isolation: "user"},
-		Challenge: []byte{2}, DeviceCSR: []byte{3}, ApprovalCSR: []byte{4}, DeviceKey: "dk-" + id, ApprovalKey: "ak-" + id,
+		Facts:   protocol.DeviceFacts{Name: "laptop", Chip: protocol.Chip{Vendor: "v"}},
+		Verdict: protocol.Verdict{Format: protocol.AttestationNone, Isolation: "user"},
+		// Not the same, lest they be mistaken for one another.
+		DeviceVerdict: protocol.Verdict{Format: protocol.AttestationNone, Isolation: "service"},
+		Challenge:     []byte{2}, DeviceCSR: []byte{3}, ApprovalCSR: []byte{4}, DeviceKey: "dk-" + id, ApprovalKey: "ak-" + id,
 		Confirm: true, Replaces: "old", Code: "123456", CreatedAt: f.at, ChangedAt: f.at,
 	}
 }

@@ -1,0 +1,69 @@
+package agent
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/hsm"
+	"countersign/ipc"
+)
+
+// clockTolerance is how far the server's clock may be from ours unmentioned.
+const clockTolerance = 2 * time.Minute
+
+// getDoctor looks at the chips, at each profile's keys, and at its server.
+func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*chipTimeout)
+	defer cancel()
+	var checks []ipc.Check
+	for _, p := range a.chips {
+		checks = append(checks, checkChip(ctx, p)...)
+	}
+	for _, p := range a.visible(s) {
+		if p.get().State != state.Revoked {
+			checks = append(checks, p.checkKeys(ctx)...)
+		}
+		checks = append(checks, p.checkServer())
+	}
+	return checks, nil
+}
+
+// checkChip says whether a chip can be used, and what works less well than it
+// could.
+func checkChip(ctx context.Context, p hsm.Provider) []ipc.Check {
+	ctx, cancel := context.WithTimeout(ctx, chipTimeout)
+	defer cancel()
+	chip, err := p.Status(ctx)
+	if err != nil {
+		e := chipError(onChip(p.Name(), err))
+		return []ipc.Check{{Code: p.Name(), Status: ipc.CheckFail, Detail: e.Message, Cure: unavailableCure(p, onChip(p.Name(), err))}}
+	}
+	detail := strings.Join(strings.Fields(strings.Join([]string{chip.Where, chip.Vendor, chip.Model, chip.Firmware}, " ")), " ")
+	checks := []ipc.Check{{Code: p.Name(), Status: ipc.CheckOK, Detail: detail}}
+	for _, n := range chip.Notes {
+		checks = append(checks, ipc.Check{Code: n.Code, Status: ipc.CheckWarn, Detail: n.Text, Cure: n.Cure})
+	}
+	return checks
+}
+
+func (p *profile) checkServer() ipc.Check {
+	c := ipc.Check{Code: "server", Status: ipc.CheckOK, Detail: p.account() + " is connected"}
+	if trouble := p.trouble(); trouble != "" {
+		c.Status, c.Detail, c.Cure = ipc.CheckFail, p.account()+": "+trouble, "check the network, and that the server runs"
+		if p.get().State == state.Revoked {
+			c.Cure = "ask for a new enrollment link, and: countersign enroll LINK; the old keys go with: countersign keys delete " + p.get().ID
+		}
+		return c
+	}
+	p.mu.Lock()
+	skew := p.skew
+	p.mu.Unlock()
+	if skew.Abs() > clockTolerance {
+		c.Code, c.Status = "clock", ipc.CheckWarn
+		c.Detail, c.Cure = "this clock differs from the server's by "+skew.String(), "set the clock: timedatectl set-ntp true"
+	}
+	return c
+}

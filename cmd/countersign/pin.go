@@ -1,0 +1,90 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"countersign/internal/secret"
+	"countersign/session/prompt"
+)
+
+// askPIN names the server, and has a person set the PIN of a TPM key, or type
+// the one that a token has.
+func (a *app) askPIN(ctx context.Context, server, key string) (secret.Value, error) {
+	tty, err := a.ask("there is no terminal to ask for a PIN on: use --pin-stdin")
+	if err != nil {
+		return secret.Value{}, err
+	}
+	defer tty.Close()
+	fmt.Fprintf(tty, "Enroll this computer at %s.\n", server)
+	if onToken(key) {
+		pin, err := prompt.ReadPIN(ctx, tty, "PIN of the token: ")
+		return pin, noAnswer(err)
+	}
+	fmt.Fprintln(tty, "Choose a PIN of at least 6 characters; the TPM ends the key at the fifth wrong one.")
+	return chooseTwice(ctx, tty)
+}
+
+// chooseTwice has a new PIN typed until it is the same twice.
+func chooseTwice(ctx context.Context, tty *prompt.TTY) (secret.Value, error) {
+	for {
+		first, err := prompt.ReadPIN(ctx, tty, "New PIN: ")
+		if err != nil {
+			return secret.Value{}, noAnswer(err)
+		}
+		second, err := prompt.ReadPIN(ctx, tty, "Again: ")
+		if err != nil {
+			return secret.Value{}, noAnswer(err)
+		}
+		if bytes.Equal(first.Reveal(), second.Reveal()) {
+			second.Wipe()
+			return first, nil
+		}
+		first.Wipe()
+		second.Wipe()
+		fmt.Fprintln(tty, "The two are not the same.")
+	}
+}
+
+// askAdmin has the management key of a token typed.
+func (a *app) askAdmin(ctx context.Context) (secret.Value, error) {
+	tty, err := a.ask("there is no terminal to ask for the management key on: it is the second line with --pin-stdin")
+	if err != nil {
+		return secret.Value{}, err
+	}
+	defer tty.Close()
+	fmt.Fprintln(tty, "The token wants its management key, which it does not keep under its PIN.")
+	line, err := prompt.ReadPIN(ctx, tty, "Management key in hex: ")
+	if err != nil {
+		return secret.Value{}, noAnswer(err)
+	}
+	return unhex(line)
+}
+
+// readTokenSecrets reads the PIN of a token and, where another line follows,
+// its management key.
+func (a *app) readTokenSecrets() (pin, admin secret.Value, err error) {
+	if pin, err = a.readLine(); err != nil {
+		return pin, admin, err
+	}
+	// Without the line the token keeps it under the PIN.
+	if line, _ := a.readLine(); !line.Empty() {
+		admin, err = unhex(line)
+	}
+	return pin, admin, err
+}
+
+// unhex decodes a secret and wipes its text.
+func unhex(line secret.Value) (secret.Value, error) {
+	defer line.Wipe()
+	text := bytes.TrimSpace(line.Reveal())
+	raw := make([]byte, hex.DecodedLen(len(text)))
+	if _, err := hex.Decode(raw, text); err != nil {
+		// The decoder's text would quote a byte of it.
+		return secret.Value{}, usageError{errors.New("the management key is not hex")}
+	}
+	return secret.New(raw), nil
+}
