@@ -51,9 +51,19 @@ func (v *visit) withApplet(p *pcscContext, reader string, then disposition, f fu
 	if err != nil {
 		return err
 	}
-	defer func() { card.disconnect(then) }()
-	done = v.waiting(errLockedCard)
-	err = card.begin()
+	err = v.atomically(card, f)
+	if pcscCode(err) != 0 {
+		// To reset a card that is gone would leave pcscd with a reader in
+		// which it does not see the next one.
+		then = leaveCard
+	}
+	card.disconnect(then)
+	return err
+}
+
+func (v *visit) atomically(card *pcscCard, f func(*applet) error) error {
+	done := v.waiting(errLockedCard)
+	err := card.begin()
 	done()
 	if err != nil {
 		return err
