@@ -45,7 +45,8 @@ func (v *visit) withReaders(f func(*pcscContext) error) error {
 
 // withApplet lends a card, shared and alone at it until f returns.
 func (v *visit) withApplet(p *pcscContext, reader string, then disposition, f func(*applet) error) error {
-	done := v.waiting(errSilentService)
+	// pcscd answered a moment ago: it keeps us waiting for somebody else.
+	done := v.waiting(errLockedCard)
 	card, err := p.connect(reader)
 	done()
 	if err != nil {

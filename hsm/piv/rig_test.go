@@ -99,8 +99,11 @@ func (r *rig) create(t hsm.Template) hsm.Key {
 	return key
 }
 
-func (r *rig) approval() hsm.Key { r.t.Helper(); return r.create(hsm.Template{Auth: admin(), PINBound: true}) }
-func (r *rig) device() hsm.Key   { r.t.Helper(); return r.create(hsm.Template{Auth: admin()}) }
+func (r *rig) approval() hsm.Key {
+	r.t.Helper()
+	return r.create(hsm.Template{Auth: admin(), PINBound: true})
+}
+func (r *rig) device() hsm.Key { r.t.Helper(); return r.create(hsm.Template{Auth: admin()}) }
 
 func mustSign(t testing.TB, key hsm.Key, auth hsm.Auth) {
 	t.Helper()

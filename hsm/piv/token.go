@@ -53,7 +53,7 @@ func (v *visit) open(where found) (*token, error) {
 }
 
 func (v *visit) openOnce(where found) (*token, error) {
-	done := v.waiting(errSilentService)
+	done := v.waiting(errLockedCard)
 	yk, err := openExclusively(where.reader)
 	done()
 	if err != nil {
