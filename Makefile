@@ -8,6 +8,8 @@ SET      ?=
 FUZZTIME ?= 30s
 BENCH    ?= .
 COUNT    ?= 1
+# How often each way to a signature is timed.
+SIGNATURES ?= 1000
 # How long all tests of one package may take together.
 TIMEOUT  ?= 10m
 export GO FUZZTIME
@@ -43,7 +45,9 @@ fmt: ## format the code
 	.tools/gofumpt -w .
 
 bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) \
+	@scripts/deps test
+	$(GO) test -run '^$$' -bench '^BenchmarkSignatures$$' -benchtime $(SIGNATURES)x ./hsm/tpm
+	$(GO) test -run '^$$' -bench '$(BENCH)' -skip '^BenchmarkSignatures$$' -benchmem -count $(COUNT) \
 		$$(git grep -lE '^func Benchmark[A-Z]' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
 
 fuzz: ## run each fuzz target for FUZZTIME

@@ -1,6 +1,7 @@
 package protocol_test
 
 import (
+	"crypto"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -31,9 +32,9 @@ func newTestCA(name string, parent *testCA) *testCA {
 	template.SubjectKeyId = protocol.SPKI(&x509.Certificate{RawSubjectPublicKeyInfo: must(x509.MarshalPKIXPublicKey(ca.key.Public()))})[:20]
 	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
 	if parent == nil {
-		ca.cert = signCert(template, template, ca.key, ca.key)
+		ca.cert = signCert(template, template, ca.key.Public(), ca.key)
 	} else {
-		ca.cert = signCert(template, parent.cert, ca.key, parent.key)
+		ca.cert = signCert(template, parent.cert, ca.key.Public(), parent.key)
 	}
 	return ca
 }
@@ -45,13 +46,13 @@ func certTemplate(name string) *x509.Certificate {
 	}
 }
 
-func signCert(template, parent *x509.Certificate, key, by testKey) *x509.Certificate {
-	der := must(x509.CreateCertificate(nil, template, parent, key.Public(), by))
+func signCert(template, parent *x509.Certificate, key crypto.PublicKey, by testKey) *x509.Certificate {
+	der := must(x509.CreateCertificate(nil, template, parent, key, by))
 	return must(x509.ParseCertificate(der))
 }
 
 // issue certifies a key as info says; change may alter the template.
-func (ca *testCA) issue(key testKey, info protocol.KeyInfo, change func(*x509.Certificate)) []string {
+func (ca *testCA) issue(key crypto.PublicKey, info protocol.KeyInfo, change func(*x509.Certificate)) []string {
 	template := certTemplate(string(info.Role))
 	template.KeyUsage = x509.KeyUsageDigitalSignature
 	if info.Role != protocol.RoleIssuer {

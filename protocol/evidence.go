@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -200,8 +199,8 @@ func parsePEM(text string) (*x509.Certificate, error) {
 }
 
 func (c chain) keys() (Keys, error) {
-	if _, ok := c.leaf.PublicKey.(*ecdsa.PublicKey); !ok {
-		return nil, errorf(CodeBadCert, "the certificate's key is not on P-256")
+	if _, err := keyAlgorithm(c.leaf.PublicKey); err != nil {
+		return nil, errorf(CodeBadCert, "the certificate's key is of no kind that signs")
 	}
 	return NewKeys(c.leaf.PublicKey)
 }
@@ -225,7 +224,7 @@ func (c chain) verify(at time.Time, role Role) error {
 	if info.Role != role || c.leaf.IsCA {
 		return errorf(CodeBadCert, "the certificate is not for the %s role", role)
 	}
-	return nil
+	return checkRole(c.leaf.PublicKey, role)
 }
 
 func (c chain) is(path []*x509.Certificate) bool {

@@ -59,8 +59,8 @@ func (w *world) evidence() *protocol.Evidence {
 	}
 	return &protocol.Evidence{
 		Request: req, Decision: dec, Receipt: w.issuer.jws(w.issuer.header(typReceipt), mustJSON(r)),
-		Certificates:       w.inter.issue(w.signer, w.info, w.signerCert),
-		IssuerCertificates: w.inter.issue(w.issuer, w.issuerInfo, w.issuerCert),
+		Certificates:       w.inter.issue(w.signer.Public(), w.info, w.signerCert),
+		IssuerCertificates: w.inter.issue(w.issuer.Public(), w.issuerInfo, w.issuerCert),
 		Attestation:        r.Attestation,
 	}
 }
@@ -170,7 +170,7 @@ func critical(c *x509.Certificate) {
 // notCA is an intermediate that its root never allowed to certify.
 func notCA(root *testCA) *testCA {
 	key := newTestKey("CA leaf")
-	return &testCA{key: key, parent: root, cert: signCert(certTemplate("leaf"), root.cert, key, root.key)}
+	return &testCA{key: key, parent: root, cert: signCert(certTemplate("leaf"), root.cert, key.Public(), root.key)}
 }
 
 func TestEvidencePartsAreNotExchangeable(t *testing.T) {

@@ -15,7 +15,11 @@ import (
 func (k Keys) JWKS() ([]byte, error) {
 	var set jose.JSONWebKeySet
 	for kid, pub := range k {
-		set.Keys = append(set.Keys, jose.JSONWebKey{Key: pub, KeyID: kid, Use: "sig", Algorithm: string(jose.ES256)})
+		alg, err := keyAlgorithm(pub)
+		if err != nil {
+			return nil, err
+		}
+		set.Keys = append(set.Keys, jose.JSONWebKey{Key: pub, KeyID: kid, Use: "sig", Algorithm: string(alg)})
 	}
 	slices.SortFunc(set.Keys, func(a, b jose.JSONWebKey) int { return slices.Compare([]byte(a.KeyID), []byte(b.KeyID)) })
 	b, err := json.Marshal(set)

@@ -2,8 +2,6 @@ package protocol
 
 import (
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -22,40 +20,14 @@ type header struct {
 	Kid string `json:"kid"`
 }
 
-// Keys are the public keys a signature may be checked with, by RFC 7638
-// thumbprint.
-type Keys map[string]*ecdsa.PublicKey
-
-// NewKeys makes a set. Keys not on P-256 are refused.
-func NewKeys(pubs ...crypto.PublicKey) (Keys, error) {
-	keys := Keys{}
-	for _, pub := range pubs {
-		kid, err := Thumbprint(pub)
-		if err != nil {
-			return nil, err
-		}
-		keys[kid] = pub.(*ecdsa.PublicKey)
-	}
-	return keys, nil
-}
-
-// Thumbprint is the base64url RFC 7638 SHA-256 thumbprint of a P-256 key.
-func Thumbprint(pub crypto.PublicKey) (string, error) {
-	ec, ok := pub.(*ecdsa.PublicKey)
-	if !ok || ec.Curve != elliptic.P256() {
-		return "", errorf(CodeUnknownKey, "the key is not on P-256")
-	}
-	sum, err := (&jose.JSONWebKey{Key: ec}).Thumbprint(crypto.SHA256)
-	if err != nil {
-		return "", errorf(CodeUnknownKey, "the key has no thumbprint")
-	}
-	return base64.RawURLEncoding.EncodeToString(sum), nil
-}
-
-// sign makes the compact ES256 JWS of claims, unless escapes make it too large
-// for anybody to accept. The signer may be hardware.
+// sign makes the compact JWS of claims with the algorithm of the key, unless
+// escapes make it too large for anybody to accept. The signer may be hardware.
 func sign(key crypto.Signer, typ string, claims any) (string, error) {
 	kid, err := Thumbprint(key.Public())
+	if err != nil {
+		return "", err
+	}
+	alg, err := algorithmFor(key.Public(), typ)
 	if err != nil {
 		return "", err
 	}
@@ -64,7 +36,7 @@ func sign(key crypto.Signer, typ string, claims any) (string, error) {
 		return "", fmt.Errorf("protocol: %w", err)
 	}
 	opts := (&jose.SignerOptions{}).WithType(jose.ContentType(typ)).WithHeader("kid", kid)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: cryptosigner.Opaque(key)}, opts)
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: cryptosigner.Opaque(key)}, opts)
 	if err != nil {
 		return "", fmt.Errorf("protocol: %w", err)
 	}
@@ -99,7 +71,14 @@ func verify(compact, typ string, keys Keys, out any) error {
 	if !ok {
 		return errorf(CodeUnknownKey, "the JWS names a key that is not known here")
 	}
-	payload, err := verifySignature(compact, &jose.JSONWebKey{Key: key})
+	alg, err := algorithmFor(key, typ)
+	if err != nil {
+		return err
+	}
+	if h.Alg != string(alg) {
+		return errorf(CodeBadJWS, "the JWS algorithm is not that of its key")
+	}
+	payload, err := verifySignature(compact, &jose.JSONWebKey{Key: key}, alg)
 	if err != nil {
 		return err
 	}
@@ -121,8 +100,8 @@ func parseHeader(compact string) (header, error) {
 	if err := DecodeStrict(raw, &h); err != nil {
 		return header{}, errorf(CodeBadJWS, "the JWS header is not the profile's: alg, typ and kid")
 	}
-	if h.Alg != string(jose.ES256) {
-		return header{}, errorf(CodeBadJWS, "the JWS algorithm is not ES256")
+	if h.Alg != string(jose.ES256) && h.Alg != string(jose.RS256) {
+		return header{}, errorf(CodeBadJWS, "the JWS algorithm is not of the profile")
 	}
 	return h, nil
 }
@@ -145,17 +124,17 @@ func checkCompact(compact string) error {
 	return nil
 }
 
-// verifySignature checks one compact ES256 JWS with one key and returns the
-// payload. A key that says it is for something else is refused (RFC 7517
+// verifySignature checks one compact JWS of one algorithm with one key and
+// returns the payload. A key that says it is for something else is refused (RFC 7517
 // sections 4.2 to 4.4).
-func verifySignature(compact string, key *jose.JSONWebKey) ([]byte, error) {
+func verifySignature(compact string, key *jose.JSONWebKey, alg jose.SignatureAlgorithm) ([]byte, error) {
 	if err := checkCompact(compact); err != nil {
 		return nil, err
 	}
-	if key.Use != "" && key.Use != "sig" || key.Algorithm != "" && key.Algorithm != string(jose.ES256) {
-		return nil, errorf(CodeUnknownKey, "the key is not for ES256 signatures")
+	if key.Use != "" && key.Use != "sig" || key.Algorithm != "" && key.Algorithm != string(alg) {
+		return nil, errorf(CodeUnknownKey, "the key is not for %s signatures", alg)
 	}
-	jws, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{jose.ES256})
+	jws, err := jose.ParseSignedCompact(compact, []jose.SignatureAlgorithm{alg})
 	if err != nil {
 		return nil, errorf(CodeBadJWS, "the JWS is malformed")
 	}

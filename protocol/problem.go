@@ -37,6 +37,7 @@ const (
 	ProblemTokenUsed       = "token_used"
 	ProblemTokenExpired    = "token_expired"
 	ProblemBadCSR          = "bad_csr"
+	ProblemAlgorithm       = "algorithm_refused"
 	ProblemAttestation     = "attestation_refused"
 	ProblemUserLocked      = "user_locked"
 	ProblemDeviceLimit     = "device_limit"

@@ -17,6 +17,8 @@ type config struct {
 	Enrollment struct {
 		Mode enroll.Mode `toml:"mode"`
 		Max  int         `toml:"max"`
+		// ApprovalAlgorithm is "ES256", "RS256" or "" for both.
+		ApprovalAlgorithm string `toml:"approval_algorithm"`
 	} `toml:"enrollment"`
 }
 
@@ -50,5 +52,5 @@ func tomlDetail(err error) string {
 }
 
 func (c config) policy() enroll.Policy {
-	return enroll.Policy{Mode: c.Enrollment.Mode, Max: c.Enrollment.Max}
+	return enroll.Policy{Mode: c.Enrollment.Mode, Max: c.Enrollment.Max, Algorithm: c.Enrollment.ApprovalAlgorithm}
 }

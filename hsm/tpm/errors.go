@@ -15,33 +15,45 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// explain turns a TPM's response code into the port's words. Errors that
-// already carry a sentinel pass unchanged.
+// explain gives every failure of a chip a name that callers can branch on. What
+// already carries one passes unchanged, and so does what a caller's own function
+// returned. The rest is a chip that talks nonsense, or says what it should not.
 func explain(err error) error {
-	if err == nil {
-		return nil
-	}
+	var own *callerError
 	switch {
-	case errors.Is(err, tpm2.TPMRCObjectMemory), errors.Is(err, tpm2.TPMRCSessionMemory):
-		return fmt.Errorf("%w: other programs have left it without free memory; /dev/tpmrm0 would keep them apart: %w", hsm.ErrUnavailable, err)
+	case err == nil, errors.As(err, &own), named(err):
+		return err
+	case outOfMemory(err):
+		return fmt.Errorf("%w; other programs have left it none, and /dev/tpmrm0 would keep them apart: %w", hsm.ErrNoMemory, err)
 	case errors.Is(err, tpm2.TPMRCNVSpace):
-		return fmt.Errorf("%w: no room for another PIN: %w", hsm.ErrUnavailable, err)
+		return fmt.Errorf("%w: no space for another PIN index: %w", hsm.ErrNoRoom, err)
 	case errors.Is(err, tpm2.TPMRCInitialize), errors.Is(err, tpm2.TPMRCFailure):
 		return fmt.Errorf("%w: chip not in service: %w", hsm.ErrUnavailable, err)
 	}
-	return err
+	return fmt.Errorf("%w: unexpected answer: %w", hsm.ErrUnavailable, err)
 }
 
-// ownerError explains a refusal of what only the chip's owner may do. This
-// program always offers the empty owner password.
-func ownerError(err error) error {
-	if errors.Is(err, tpm2.TPMRCBadAuth) || errors.Is(err, tpm2.TPMRCAuthFail) {
-		return fmt.Errorf("%w: the TPM's owner password is set: %w", hsm.ErrPermission, err)
+// callerError is what a function of the caller's returned.
+type callerError struct{ error }
+
+func (e *callerError) Unwrap() error { return e.error }
+
+func named(err error) bool {
+	for _, name := range []error{
+		context.Canceled, hsm.ErrUnavailable, hsm.ErrForeignKey, hsm.ErrBadReference, hsm.ErrWrongPIN, hsm.ErrPINLocked,
+		hsm.ErrAdminRequired, hsm.ErrNoRoom, hsm.ErrUnsupported, hsm.ErrNoAttestation,
+	} {
+		if errors.Is(err, name) {
+			return true
+		}
 	}
-	if errors.Is(err, tpm2.TPMRCHierarchy) {
-		return fmt.Errorf("%w: the TPM's owner hierarchy is disabled: %w", hsm.ErrUnavailable, err)
-	}
-	return err
+	return false
+}
+
+// outOfMemory reports that the chip has no free slot (Part 2, 6.6.3).
+func outOfMemory(err error) bool {
+	return errors.Is(err, tpm2.TPMRCObjectMemory) || errors.Is(err, tpm2.TPMRCSessionMemory) ||
+		errors.Is(err, tpm2.TPMRCMemory)
 }
 
 // dialError says why there is no connection.
@@ -56,7 +68,7 @@ func dialError(ctx context.Context, err error) error {
 		return fmt.Errorf("%w: %w", hsm.ErrPermission, err)
 	}
 	if errors.Is(err, syscall.EBUSY) {
-		return fmt.Errorf("%w: another program holds it: %w", hsm.ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", hsm.ErrBusy, err)
 	}
 	return fmt.Errorf("%w: %w", hsm.ErrUnavailable, err)
 }

@@ -106,12 +106,26 @@ func TestLostConnectionWhileSigning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, code := range []tpm2.TPMCC{
-		tpm2.TPMCCNVReadPublic, tpm2.TPMCCLoad, tpm2.TPMCCStartAuthSession, tpm2.TPMCCPolicySecret, tpm2.TPMCCSign,
-	} {
-		for _, fault := range []testenv.Fault{testenv.CutBefore, testenv.CutAfter} {
+	for _, fault := range []testenv.Fault{testenv.CutBefore, testenv.CutAfter} {
+		cold, err := p.Open(t.Context(), key.Reference())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range []tpm2.TPMCC{
+			tpm2.TPMCCContextLoad, tpm2.TPMCCNVReadPublic, tpm2.TPMCCStartAuthSession, tpm2.TPMCCPolicySecret, tpm2.TPMCCSign,
+		} {
+			if err := tpm.HangUp(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
 			rec.Inject(code, fault)
-			if _, err := key.Sign(t.Context(), digest(), auth(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+			if _, err := cold.Sign(t.Context(), digest(), auth(rightPIN)); !errors.Is(err, hsm.ErrUnavailable) {
+				t.Errorf("command %v, fault %v: %v", code, fault, err)
+			}
+			mustSign(t, cold, rightPIN)
+		}
+		for _, code := range []tpm2.TPMCC{tpm2.TPMCCLoad, tpm2.TPMCCContextSave} {
+			rec.Inject(code, fault)
+			if _, err := p.Open(t.Context(), key.Reference()); code == tpm2.TPMCCLoad && !errors.Is(err, hsm.ErrUnavailable) {
 				t.Errorf("command %v, fault %v: %v", code, fault, err)
 			}
 			mustSign(t, key, rightPIN)
@@ -154,7 +168,11 @@ func TestHungTPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, code := range []tpm2.TPMCC{tpm2.TPMCCLoad, tpm2.TPMCCPolicySecret, tpm2.TPMCCSign} {
+	mustSign(t, key, rightPIN)
+	for _, code := range []tpm2.TPMCC{tpm2.TPMCCContextLoad, tpm2.TPMCCPolicySecret, tpm2.TPMCCSign} {
+		if err := tpm.HangUp(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
 		rec.Inject(code, testenv.Hang)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		start := time.Now()
@@ -206,9 +224,13 @@ func TestRetryIsObeyed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, code := range []tpm2.TPMCC{tpm2.TPMCCPolicySecret, tpm2.TPMCCSign, tpm2.TPMCCLoad} {
+	for _, code := range []tpm2.TPMCC{tpm2.TPMCCLoad, tpm2.TPMCCPolicySecret, tpm2.TPMCCSign} {
 		rec.Inject(code, testenv.Retry)
+		before := rec.Count(code)
 		mustSign(t, key, rightPIN)
+		if n := rec.Count(code) - before; n != 2 {
+			t.Errorf("command %v was sent %d times, want it resubmitted once", code, n)
+		}
 	}
 }
 
@@ -279,56 +301,6 @@ func TestClearedTPM(t *testing.T) {
 	raw.Close()
 	if err := v.sign(t, rightPIN); !errors.Is(err, hsm.ErrForeignKey) {
 		t.Errorf("sign after TPM2_Clear: %v", err)
-	}
-}
-
-func TestOwnerPassword(t *testing.T) {
-	chip := testenv.StartSWTPM(t)
-	raw := chip.Dial()
-	root := storageRoot(t, raw)
-	_, err := tpm2.EvictControl{
-		Auth: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)}, ObjectHandle: root, PersistentHandle: 0x81000001,
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Close()
-	p := provider(t, chip.Spec())
-	key, err := p.Create(t.Context(), bound(rightPIN))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Close(); err != nil {
-		t.Fatal(err)
-	}
-	raw = chip.Dial()
-	setOwnerPassword(t, raw)
-	raw.Close()
-
-	p = provider(t, chip.Spec())
-	if key, err = p.Open(t.Context(), key.Reference()); err != nil {
-		t.Fatal(err)
-	}
-	mustSign(t, key, rightPIN)
-	mustMiss(t, key, -1)
-	device, err := p.Create(t.Context(), bound(""))
-	if err != nil {
-		t.Fatalf("a key without PIN needs no owner: %v", err)
-	}
-	mustSign(t, device, "")
-	if _, err := p.Create(t.Context(), bound(rightPIN)); !errors.Is(err, hsm.ErrPermission) {
-		t.Errorf("a PIN index with the owner's password set: %v", err)
-	}
-}
-
-func setOwnerPassword(t *testing.T, raw *testenv.RawTPM) {
-	t.Helper()
-	_, err := tpm2.HierarchyChangeAuth{
-		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-		NewAuth:    tpm2.TPM2BAuth{Buffer: []byte("fleet")},
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

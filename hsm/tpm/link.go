@@ -2,14 +2,11 @@ package tpm
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
 	"countersign/hsm"
-
-	"github.com/google/go-tpm/tpm2"
+	"countersign/internal/secret"
 )
 
 // link is the one path to the chip. It gives out turns, connects for them, and
@@ -17,26 +14,41 @@ import (
 // whoever holds the turn.
 type link struct {
 	target
-	idle  time.Duration // keep an unused connection so long
-	limit time.Duration // let one turn last so long
+	password func() (secret.Value, error) // the owner's; nil where nobody gives it
+	idle     time.Duration                // keep an unused connection so long
+	limit    time.Duration                // let one turn last so long
+	quick    time.Duration                // wait so long, for a turn and in it, where nothing is made
 
-	turn    chan struct{} // one token: a lock that a context can stop waiting for
-	closed  bool
-	wire    wire // nil when not connected
-	roots   roots
-	release *time.Timer
+	turn     chan struct{} // one token: a lock that a context can stop waiting for
+	closed   bool
+	wire     wire // nil when not connected
+	roots    roots
+	held     held
+	sessions sessions
+	release  *time.Timer
+	// noPINIndex says that this chip has once refused to make one.
+	noPINIndex bool
 }
 
 func newLink(t target) *link {
-	return &link{target: t, idle: DefaultIdle, limit: DefaultTimeout, turn: make(chan struct{}, 1)}
+	return &link{target: t, idle: DefaultIdle, limit: DefaultTimeout, quick: quickTimeout, turn: make(chan struct{}, 1)}
 }
 
 var errClosed = fmt.Errorf("%w: closed", hsm.ErrUnavailable)
 
-// do waits for a turn and runs f with the chip. It connects when needed. After
-// any failure but a refused PIN it hangs up, so that the next turn starts from
-// a known state; a resource manager, or the sweep at the next connect, removes
-// what was left loaded.
+// ask is do for what makes nothing: it answers soon, even where somebody else
+// has the turn and the chip hangs.
+func (l *link) ask(ctx context.Context, f func(*chip) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, min(l.quick, l.limit), errNoAnswer)
+	defer cancel()
+	return l.do(ctx, f)
+}
+
+// do waits for a turn and runs f with the chip. It connects when needed. Where
+// the chip was reset in the middle, f runs a second time: it must leave nothing
+// behind when it fails. After any failure but a refused PIN do takes out what it
+// had loaded and hangs up, so that the next turn starts from a known state; a
+// resource manager, or the sweep at the next connect, removes what is left.
 func (l *link) do(ctx context.Context, f func(*chip) error) error {
 	if err := l.take(ctx); err != nil {
 		return err
@@ -50,9 +62,10 @@ func (l *link) do(ctx context.Context, f func(*chip) error) error {
 	c := &chip{ctx: ctx, link: l}
 	err := l.connect(c)
 	if err == nil {
-		err = f(c)
+		err = c.resume(f)
 	}
 	if err != nil && !keepsState(err) {
+		c.unload()
 		l.drop()
 	}
 	return explain(err)
@@ -95,17 +108,14 @@ func (l *link) hangUpIdle() {
 	l.leave()
 }
 
-// leave takes our object out of the chip and hangs up.
+// leave takes our objects out of the chip and hangs up.
 func (l *link) leave() {
 	if l.wire == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), min(l.limit, 5*time.Second))
 	defer cancel()
-	c := &chip{ctx: ctx, link: l}
-	if h := l.roots.loaded(); h != 0 {
-		c.flush(h)
-	}
+	(&chip{ctx: ctx, link: l}).unload()
 	l.drop()
 }
 
@@ -116,6 +126,7 @@ func (l *link) drop() {
 	}
 	l.wire = nil
 	l.roots.disconnected()
+	l.held, l.sessions = held{}, sessions{}
 }
 
 func (l *link) close() error {
@@ -148,90 +159,4 @@ func (l *link) connect(c *chip) error {
 		return nil
 	}
 	return c.sweep()
-}
-
-// chip is one turn at the TPM. It is go-tpm's transport for that turn's context.
-type chip struct {
-	ctx  context.Context //nolint:containedctx // go-tpm's transport has no room for one
-	link *link
-}
-
-// Send implements transport.TPM. It sends the same bytes again while the TPM
-// asks for that (Part 2, 6.6.3: RETRY, YIELDED, TESTING), which leaves session
-// nonces as they are. A kernel device does so by itself; a socket does not.
-func (c *chip) Send(cmd []byte) ([]byte, error) {
-	for pause := 2 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		if c.link.wire == nil {
-			return nil, fmt.Errorf("%w: connection lost", hsm.ErrUnavailable)
-		}
-		rsp, err := c.link.wire.exchange(c.ctx, cmd)
-		if err != nil {
-			c.link.drop()
-			return nil, wireError(c.ctx, err)
-		}
-		if !again(rsp) {
-			return rsp, nil
-		}
-		select {
-		case <-time.After(pause):
-		case <-c.ctx.Done():
-			return nil, wireError(c.ctx, context.Cause(c.ctx))
-		}
-	}
-}
-
-func again(rsp []byte) bool {
-	rc := tpm2.TPMRC(binary.BigEndian.Uint32(rsp[6:]))
-	return rc == tpm2.TPMRCRetry || rc == tpm2.TPMRCYielded || rc == tpm2.TPMRCTesting
-}
-
-// flush takes an object or session out of the chip. Failing is harmless here:
-// either the chip has forgotten it, or the connection is lost and with it ours.
-func (c *chip) flush(h tpm2.TPMHandle) {
-	_, _ = tpm2.FlushContext{FlushHandle: h}.Execute(c)
-}
-
-// undo takes back a half-done change, even when the context or the connection
-// has ended meanwhile. A chip that is gone keeps the half-done change.
-func (c *chip) undo(f func(*chip) error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), min(c.link.limit, 5*time.Second))
-	defer cancel()
-	again := &chip{ctx: ctx, link: c.link}
-	if c.link.connect(again) == nil {
-		_ = f(again)
-	}
-}
-
-// sweep flushes every transient object and session in the chip.
-func (c *chip) sweep() error {
-	const loadedSessions, savedSessions, transients = 0x02000000, 0x03000000, 0x80000000
-	for _, first := range []uint32{transients, loadedSessions, savedSessions} {
-		handles, err := c.handles(first)
-		if err != nil {
-			return fmt.Errorf("look for leftovers: %w", err)
-		}
-		for _, h := range handles {
-			c.flush(h)
-		}
-	}
-	return nil
-}
-
-func (c *chip) handles(first uint32) ([]tpm2.TPMHandle, error) {
-	rsp, err := tpm2.GetCapability{
-		Capability: tpm2.TPMCapHandles, Property: first, PropertyCount: 64,
-	}.Execute(c)
-	if err != nil {
-		return nil, err
-	}
-	list, err := rsp.CapabilityData.Data.Handles()
-	if err != nil {
-		return nil, err
-	}
-	return list.Handle, nil
-}
-
-// keepsState reports errors that leave nothing behind in the chip.
-func keepsState(err error) bool {
-	return errors.Is(err, hsm.ErrWrongPIN) || errors.Is(err, hsm.ErrPINLocked) || errors.Is(err, hsm.ErrPINRequired)
 }

@@ -34,6 +34,9 @@ func authValue(pin secret.Value) []byte {
 	return base64.RawURLEncoding.AppendEncode(nil, h.Sum(nil)[:24])
 }
 
+// authSize is the size of every authValue.
+const authSize = 32
+
 // pinIndex is an NV index of type PIN_FAIL that guards one key.
 type pinIndex struct {
 	public    tpm2.TPMSNVPublic // as it stands once written
@@ -111,16 +114,8 @@ func (c *chip) arm(r *root, x *pinIndex, authority *ecdsa.PrivateKey) error {
 
 func indexTemplate(authority *ecdsa.PublicKey) (*pinIndex, error) {
 	x := &pinIndex{authority: authorityArea(authority)}
-	name, err := tpm2.ObjectName(&x.authority)
+	policy, err := authorityPolicy(&x.authority)
 	if err != nil {
-		return nil, err
-	}
-	calc, err := tpm2.NewPolicyCalculator(tpm2.TPMAlgSHA256)
-	if err != nil {
-		return nil, err
-	}
-	signed := tpm2.PolicySigned{AuthObject: tpm2.NamedHandle{Name: *name}}
-	if err := signed.Update(calc); err != nil {
 		return nil, err
 	}
 	x.public = tpm2.TPMSNVPublic{
@@ -132,11 +127,32 @@ func indexTemplate(authority *ecdsa.PublicKey) (*pinIndex, error) {
 			OwnerRead:   true, // so that the tries left can be told
 			NoDA:        true, // a must for this type (Part 3, 31.3)
 		},
-		AuthPolicy: tpm2.TPM2BDigest{Buffer: calc.Hash().Digest},
+		AuthPolicy: tpm2.TPM2BDigest{Buffer: policy},
 		DataSize:   8,
 	}
 	return x, nil
 }
+
+// authorityPolicy is the policy of an index that the authority alone may write.
+func authorityPolicy(authority *tpm2.TPMTPublic) ([]byte, error) {
+	name, err := tpm2.ObjectName(authority)
+	if err != nil {
+		return nil, err
+	}
+	calc, err := tpm2.NewPolicyCalculator(tpm2.TPMAlgSHA256)
+	if err != nil {
+		return nil, err
+	}
+	signed := tpm2.PolicySigned{AuthObject: tpm2.NamedHandle{Name: *name}}
+	if err := signed.Update(calc); err != nil {
+		return nil, err
+	}
+	return calc.Hash().Digest, nil
+}
+
+// errNoPINIndex says that the TPM does not know the type, which is of revision
+// 1.38 of the specification, or does not keep what the type promises.
+var errNoPINIndex = fmt.Errorf("%w: no index that counts wrong PINs", hsm.ErrUnsupported)
 
 // define tries random handles of the owner's range (TCG Registry of Reserved
 // TPM 2.0 Handles, 2.2.2) until one is free.
@@ -148,23 +164,25 @@ func (c *chip) define(r *root, x *pinIndex, auth []byte, reserve func([]byte) er
 		x.public.NVIndex = tpm2.TPMHandle(first | binary.BigEndian.Uint32(random[:])&mask)
 		if reserve != nil {
 			if err := reserve(tpm2.Marshal(x.public)); err != nil {
-				return fmt.Errorf("reserve: %w", err)
+				return &callerError{fmt.Errorf("reserve: %w", err)}
 			}
 		}
-		_, err := tpm2.NVDefineSpace{
-			AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: r.session(nil)},
-			Auth:       tpm2.TPM2BAuth{Buffer: auth},
-			PublicInfo: tpm2.New2B(x.public),
-		}.Execute(c)
+		err := c.asOwner(r.session, func(owner tpm2.AuthHandle) error {
+			_, err := tpm2.NVDefineSpace{
+				AuthHandle: owner, Auth: tpm2.TPM2BAuth{Buffer: auth}, PublicInfo: tpm2.New2B(x.public),
+			}.Execute(c)
+			return err
+		})
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, tpm2.TPMRCNVDefined):
 			continue
-		case errors.Is(err, tpm2.TPMRCAttributes):
-			return fmt.Errorf("this TPM has no index that counts wrong PINs (TPM 2.0 revision 1.38 or later): %w", err)
+		case errors.Is(err, tpm2.TPMRCAttributes), errors.Is(err, tpm2.TPMRCReservedBits):
+			c.link.noPINIndex = true
+			return fmt.Errorf("%w: %w", errNoPINIndex, err)
 		}
-		return fmt.Errorf("define a PIN index: %w", ownerError(err))
+		return fmt.Errorf("define a PIN index: %w", err)
 	}
 	return errors.New("define a PIN index: no free handle found")
 }
@@ -240,7 +258,8 @@ func (c *chip) refusesBinding(x *pinIndex) error {
 		return fmt.Errorf("check the PIN index: %w", err)
 	}
 	c.flush(tpm2.TPMHandle(rsp.SessionHandle.HandleValue()))
-	return errors.New("this TPM lets PINs be guessed past its PIN index")
+	c.link.noPINIndex = true
+	return fmt.Errorf("%w: PINs can be guessed past it", errNoPINIndex)
 }
 
 // present reports whether the chip still holds this very index.
@@ -276,41 +295,52 @@ func (c *chip) undefine(x *pinIndex) error {
 	if !bytes.Equal(there.AuthPolicy.Buffer, x.public.AuthPolicy.Buffer) {
 		return nil
 	}
-	_, err = tpm2.NVUndefineSpace{
-		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-		NVIndex:    tpm2.NamedHandle{Handle: x.public.NVIndex, Name: rsp.NVName},
-	}.Execute(c)
+	r, err := c.rootForSessions()
 	if err != nil {
-		return fmt.Errorf("remove the PIN index: %w", ownerError(err))
+		return fmt.Errorf("remove the PIN index: %w", err)
+	}
+	err = c.asOwner(r.proof, func(owner tpm2.AuthHandle) error {
+		_, err := tpm2.NVUndefineSpace{
+			AuthHandle: owner, NVIndex: tpm2.NamedHandle{Handle: x.public.NVIndex, Name: rsp.NVName},
+		}.Execute(c)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("remove the PIN index: %w", err)
 	}
 	return nil
 }
 
 // triesLeft asks the chip, which tells its owner; -1 when it will not say.
-func (c *chip) triesLeft(x *pinIndex) int {
+func (c *chip) triesLeft(r *root, x *pinIndex) int {
 	name, err := x.name()
 	if err != nil {
 		return -1
 	}
-	rsp, err := tpm2.NVRead{
-		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
-		NVIndex:    tpm2.NamedHandle{Handle: x.public.NVIndex, Name: name},
-		Size:       8,
-	}.Execute(c)
-	if err != nil || len(rsp.Data.Buffer) != 8 {
+	var content []byte
+	err = c.asOwner(r.proof, func(owner tpm2.AuthHandle) error {
+		rsp, err := tpm2.NVRead{
+			AuthHandle: owner, NVIndex: tpm2.NamedHandle{Handle: x.public.NVIndex, Name: name}, Size: 8,
+		}.Execute(c)
+		if err == nil {
+			content = rsp.Data.Buffer
+		}
+		return err
+	})
+	if err != nil || len(content) != 8 {
 		return -1
 	}
-	count, limit := binary.BigEndian.Uint32(rsp.Data.Buffer), binary.BigEndian.Uint32(rsp.Data.Buffer[4:])
+	count, limit := binary.BigEndian.Uint32(content), binary.BigEndian.Uint32(content[4:])
 	return int(max(limit, count) - count)
 }
 
 // proveError reads the chip's answer to a PIN.
-func (c *chip) proveError(err error, x *pinIndex) error {
+func (c *chip) proveError(err error, r *root, x *pinIndex) error {
 	switch {
 	case errors.Is(err, tpm2.TPMRCBadAuth), errors.Is(err, tpm2.TPMRCAuthFail):
-		return &hsm.PINError{TriesLeft: c.triesLeft(x)}
+		return &hsm.PINError{TriesLeft: c.triesLeft(r, x)}
 	case errors.Is(err, tpm2.TPMRCAuthUnavailable):
-		return hsm.ErrPINLocked
+		return &hsm.LockedError{}
 	}
-	return err
+	return err // or nil
 }

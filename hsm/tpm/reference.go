@@ -2,7 +2,8 @@ package tpm
 
 import (
 	"bytes"
-	"crypto/ecdsa"
+	"crypto"
+	"crypto/sha256"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
@@ -31,9 +32,11 @@ type appendix struct {
 	CreationTicket []byte // TPMT_TK_CREATION
 	Index          []byte // TPMS_NV_PUBLIC of the PIN index; empty without PIN
 	Authority      []byte // TPMT_PUBLIC of the key that allowed its one write
+	// Creation is the TPMS_CREATION_DATA that the hash is of. Version 1 has none.
+	Creation []byte `asn1:"optional,omitempty,tag:0"`
 }
 
-const appendixVersion = 1
+const appendixVersion = 2
 
 // reference is what is kept of a key outside the chip.
 type reference struct {
@@ -41,17 +44,47 @@ type reference struct {
 	private  tpm2.TPM2BPrivate
 	public   tpm2.TPMTPublic
 	root     []byte
+	creation []byte // TPMS_CREATION_DATA; empty where a version 1 did not keep it
 	hash     []byte
 	ticket   tpm2.TPMTTKCreation
-	index    *pinIndex // nil for a key without PIN
-	verifier *ecdsa.PublicKey
+	index    *pinIndex // nil where no index guards the key
+
+	// What follows from the above.
+	name     tpm2.TPM2BName
+	verifier crypto.PublicKey
+
+	saved *tpm2.TPMSContext // the chip's own copy; belongs to whoever has the turn
+}
+
+// counter says who counts the wrong PINs; the chip goes by the same attributes.
+func (r *reference) counter() hsm.Counter {
+	switch {
+	case r.index != nil:
+		return hsm.CounterIndex
+	case !r.public.ObjectAttributes.NoDA:
+		return hsm.CounterLockout
+	}
+	return hsm.CounterNone
+}
+
+// complete fills in what follows from the public area. The Name is computed and
+// never taken from a chip's answer: an authorization that names another key is
+// refused by the chip.
+func (r *reference) complete() error {
+	name, err := tpm2.ObjectName(&r.public)
+	if err != nil {
+		return fmt.Errorf("name of the key: %w", err)
+	}
+	r.name = *name
+	r.verifier, err = publicKey(&r.public)
+	return err
 }
 
 func (r *reference) encode() ([]byte, error) {
 	file := keyfile.NewTPMKey(keyfile.OIDLoadableKey, tpm2.New2B(r.public), r.private, keyfile.WithParent(r.parent))
-	file.EmptyAuth = true
+	file.EmptyAuth = r.counter() != hsm.CounterLockout
 	extra := appendix{
-		Version: appendixVersion, Root: r.root,
+		Version: appendixVersion, Root: r.root, Creation: r.creation,
 		CreationHash: r.hash, CreationTicket: tpm2.Marshal(r.ticket),
 	}
 	if r.index != nil {
@@ -92,7 +125,7 @@ func decodeBlocks(b []byte) (*reference, error) {
 	if rest, err := asn1.Unmarshal(second.Bytes, &extra); err != nil || len(rest) != 0 {
 		return nil, errors.New("malformed appendix")
 	}
-	if extra.Version != appendixVersion {
+	if extra.Version < 1 || extra.Version > appendixVersion {
 		return nil, fmt.Errorf("appendix of version %d", extra.Version)
 	}
 	return assemble(file, &extra)
@@ -111,7 +144,10 @@ func assemble(file *keyfile.TPMKey, extra *appendix) (*reference, error) {
 	}
 	r := &reference{
 		parent: file.Parent, private: file.Privkey, public: *public,
-		root: extra.Root, hash: extra.CreationHash, ticket: *ticket,
+		root: extra.Root, creation: extra.Creation, hash: extra.CreationHash, ticket: *ticket,
+	}
+	if err := r.checkCreation(); err != nil {
+		return nil, err
 	}
 	var policy []byte
 	if len(extra.Index) != 0 {
@@ -122,12 +158,37 @@ func assemble(file *keyfile.TPMKey, extra *appendix) (*reference, error) {
 			return nil, err
 		}
 	}
-	want := signingKey(policy)
-	if public.ObjectAttributes != want.ObjectAttributes || !bytes.Equal(public.AuthPolicy.Buffer, policy) {
+	if !ours(public, policy) {
 		return nil, errors.New("a key of another kind, or bound to another PIN")
 	}
-	r.verifier, err = publicKey(public)
-	return r, err
+	return r, r.complete()
+}
+
+func (r *reference) checkCreation() error {
+	if r.parent != tpm2.TPMRHOwner && r.parent != persistentRoot {
+		return fmt.Errorf("parent %#x", uint32(r.parent))
+	}
+	if hash := sha256.Sum256(r.creation); len(r.creation) != 0 && !bytes.Equal(hash[:], r.hash) {
+		return errors.New("creation data and hash differ")
+	}
+	return nil
+}
+
+// ours reports whether a public area is one that Create makes, for a key with
+// that policy.
+func ours(public *tpm2.TPMTPublic, policy []byte) bool {
+	for _, want := range []tpm2.TPMTPublic{
+		signingKey(hsm.ES256, policy), signingKey(hsm.RS256, policy), lockoutKey(hsm.ES256), lockoutKey(hsm.RS256),
+	} {
+		if len(policy) != 0 && len(want.AuthPolicy.Buffer) == 0 {
+			continue // a key that would not ask the index
+		}
+		want.Unique = public.Unique
+		if want.Type == public.Type && bytes.Equal(tpm2.Marshal(want), tpm2.Marshal(*public)) {
+			return true
+		}
+	}
+	return false
 }
 
 func decodeIndex(extra *appendix) (*pinIndex, error) {
@@ -138,6 +199,13 @@ func decodeIndex(extra *appendix) (*pinIndex, error) {
 	authority, err := tpm2.Unmarshal[tpm2.TPMTPublic](extra.Authority)
 	if err != nil {
 		return nil, fmt.Errorf("authority of the PIN index: %w", err)
+	}
+	policy, err := authorityPolicy(authority)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(policy, public.AuthPolicy.Buffer) {
+		return nil, errors.New("the PIN index had another authority")
 	}
 	return &pinIndex{*public, *authority}, nil
 }

@@ -42,6 +42,7 @@ type roots struct {
 	shape   root              // name and public area of what is saved
 	fixed   *root             // the persistent one
 	looked  bool              // whether the present connection was asked for it
+	vacant  bool              // whether it found nothing at the handle
 }
 
 // loaded is the transient handle we keep in the chip, or 0.
@@ -52,7 +53,7 @@ func (r *roots) loaded() tpm2.TPMHandle {
 	return r.primary.handle
 }
 
-func (r *roots) disconnected() { r.primary, r.fixed, r.looked = nil, nil, false }
+func (r *roots) disconnected() { r.primary, r.fixed, r.looked, r.vacant = nil, nil, false, false }
 
 // rootForNewKeys returns the persistent storage root when there is a proper
 // one, which also works when the owner has set a password, else the primary key
@@ -94,7 +95,7 @@ func (c *chip) fixedRoot() (*root, error) {
 	if err != nil && !errors.Is(err, tpm2.TPMRCHandle) {
 		return nil, fmt.Errorf("look for a storage root: %w", err)
 	}
-	known.looked = true
+	known.looked, known.vacant = true, err != nil
 	if err != nil {
 		return nil, nil //nolint:nilnil,nilerr // absence is an answer
 	}
@@ -110,14 +111,18 @@ func (c *chip) fixedRoot() (*root, error) {
 	return known.fixed, nil
 }
 
-// trustworthy reports whether a key is a P-256 storage root born in the chip
-// and bound to it: anything else there could have a private half somebody knows.
+// trustworthy reports whether a key is a storage root, P-256 or RSA of 2048 bits,
+// born in the chip and bound to it: anything else there could have a private
+// half somebody knows. With noDA clear one key's lockout would lock out all.
 func trustworthy(p *tpm2.TPMTPublic) bool {
-	if p.Type != tpm2.TPMAlgECC || p.ObjectAttributes != keyfile.ECCSRK_H2_Template.ObjectAttributes {
+	if p.NameAlg != tpm2.TPMAlgSHA256 || p.ObjectAttributes != keyfile.ECCSRK_H2_Template.ObjectAttributes {
 		return false
 	}
-	curve, err := p.Parameters.ECCDetail()
-	return err == nil && p.NameAlg == tpm2.TPMAlgSHA256 && curve.CurveID == tpm2.TPMECCNistP256
+	if curve, err := p.Parameters.ECCDetail(); err == nil && p.Type == tpm2.TPMAlgECC {
+		return curve.CurveID == tpm2.TPMECCNistP256
+	}
+	rsa, err := p.Parameters.RSADetail()
+	return err == nil && p.Type == tpm2.TPMAlgRSA && rsa.KeyBits == 2048
 }
 
 // primaryRoot loads the primary storage key: from a saved context where the
@@ -142,35 +147,90 @@ func (c *chip) primaryRoot() (*root, error) {
 }
 
 func (c *chip) derivePrimary() (*root, error) {
-	rsp, err := tpm2.CreatePrimary{
-		PrimaryHandle: tpm2.TPMRHOwner,
-		InPublic:      tpm2.New2B(keyfile.ECCSRK_H2_Template),
-	}.Execute(c)
+	derived, err := c.makePrimary()
 	if err != nil {
-		return nil, fmt.Errorf("derive the storage root: %w", ownerError(err))
+		return nil, fmt.Errorf("derive the storage root: %w", err)
 	}
 	known := &c.link.roots
+	known.primary = derived
+	if saved, err := (tpm2.ContextSave{SaveHandle: derived.handle}).Execute(c); err == nil {
+		known.saved, known.shape = &saved.Context, *derived
+	}
+	return known.primary, nil
+}
+
+// makePrimary makes the primary storage key. An owner password goes there in a
+// session salted to a key of the null hierarchy, which takes no password. Nobody
+// vouches for that key: who sits between us and the chip and changes what passes
+// could put its own there, and try passwords offline. Who only listens cannot.
+func (c *chip) makePrimary() (made *root, err error) {
+	salt := &root{}
+	if set, err := c.ownerHasPassword(); err != nil {
+		return nil, err
+	} else if set {
+		null := tpm2.AuthHandle{Handle: tpm2.TPMRHNull, Auth: tpm2.PasswordAuth(nil)}
+		if salt, err = c.createRoot(null); err != nil {
+			return nil, err
+		}
+		defer func() { c.flush(salt.handle) }()
+	}
+	err = c.asOwner(salt.proof, func(owner tpm2.AuthHandle) (err error) {
+		made, err = c.createRoot(owner)
+		return err
+	})
+	return made, err
+}
+
+// createRoot makes the standard storage key of a hierarchy. Its Name is computed
+// here, from the very public area that sessions are salted to, and not taken
+// from the answer, which nobody vouches for.
+func (c *chip) createRoot(hierarchy tpm2.AuthHandle) (*root, error) {
+	rsp, err := tpm2.CreatePrimary{
+		PrimaryHandle: hierarchy, InPublic: tpm2.New2B(keyfile.ECCSRK_H2_Template),
+	}.Execute(c)
+	if err != nil {
+		return nil, err
+	}
 	public, err := rsp.OutPublic.Contents()
 	if err != nil {
 		c.flush(rsp.ObjectHandle)
 		return nil, fmt.Errorf("storage root: %w", err)
 	}
-	known.primary = &root{rsp.ObjectHandle, rsp.Name, *public}
-	if saved, err := (tpm2.ContextSave{SaveHandle: rsp.ObjectHandle}).Execute(c); err == nil {
-		known.saved, known.shape = &saved.Context, *known.primary
+	name, err := tpm2.ObjectName(public)
+	if err != nil {
+		c.flush(rsp.ObjectHandle)
+		return nil, fmt.Errorf("storage root: %w", err)
 	}
-	return known.primary, nil
+	return &root{rsp.ObjectHandle, *name, *public}, nil
 }
 
-const nonceSize = 16
+// settle makes a derived root persistent where nothing is at the usual handle.
+// Failing is no error: the root serves as it is.
+func (c *chip) settle(r *root) *root {
+	known := &c.link.roots
+	if r != known.primary || !known.vacant {
+		return r
+	}
+	err := c.asOwner(r.proof, func(owner tpm2.AuthHandle) error {
+		_, err := tpm2.EvictControl{
+			Auth: owner, ObjectHandle: tpm2.NamedHandle{Handle: r.handle, Name: r.name}, PersistentHandle: persistentRoot,
+		}.Execute(c)
+		return err
+	})
+	if err != nil {
+		return r
+	}
+	c.flush(r.handle)
+	known.primary, known.vacant = nil, false
+	known.fixed = &root{persistentRoot, r.name, r.public}
+	return known.fixed
+}
 
-// salted are the options of a session whose proofs nobody on the wire can try
-// values against.
-func (r *root) salted() tpm2.AuthOption { return tpm2.Salted(r.handle, r.public) }
-
-// session is a one-command session that proves auth and encrypts the command's
-// first parameter.
-func (r *root) session(auth []byte) tpm2.Session {
-	return tpm2.HMAC(tpm2.TPMAlgSHA256, nonceSize,
-		r.salted(), tpm2.AESEncryption(128, tpm2.EncryptIn), tpm2.Auth(auth))
+// rootForSessions returns a root to salt a session to, where no key's reference
+// says which; the cheapest.
+func (c *chip) rootForSessions() (*root, error) {
+	if r := c.link.roots.primary; r != nil {
+		return r, nil
+	}
+	return c.rootForNewKeys()
 }

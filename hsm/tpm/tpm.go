@@ -20,22 +20,25 @@
 package tpm
 
 import (
-	"context"
-	"fmt"
 	"time"
 
 	"countersign/hsm"
+	"countersign/internal/secret"
 )
 
 // The limits a Provider starts with.
 const (
 	// DefaultTimeout bounds one operation once it has its turn at the chip, for
 	// callers whose context has no deadline. Slow discrete chips need about a
-	// second.
+	// second, and for an RSA key many. Status, Open and the other calls that make
+	// nothing give up after two seconds.
 	DefaultTimeout = 30 * time.Second
 	// DefaultIdle is how long an unused connection is kept. It is short because
 	// swtpm serves one client at a time.
 	DefaultIdle = 2 * time.Second
+	// quickTimeout bounds what makes nothing, waiting for a turn included, so that
+	// whoever asks about a chip that hangs has an answer within two seconds.
+	quickTimeout = 1800 * time.Millisecond
 )
 
 // Provider is the TPM back end of hsm. It is safe for concurrent use: callers
@@ -52,6 +55,15 @@ type Option func(*Provider)
 
 // WithTimeout replaces DefaultTimeout.
 func WithTimeout(d time.Duration) Option { return func(p *Provider) { p.link.limit = d } }
+
+// WithOwnerPassword gives what proves the TPM's owner. It is called when a
+// command takes it and the TPM has one, possibly often; the Provider copies the
+// value and wipes the copy, and nothing of it crosses the wire. Needed for a key
+// with a PIN, for its removal, and to tell the tries left, and where an error or
+// a wrong password comes the Provider does without, as Create says.
+func WithOwnerPassword(password func() (secret.Value, error)) Option {
+	return func(p *Provider) { p.link.password = password }
+}
 
 // WithIdle replaces DefaultIdle.
 func WithIdle(d time.Duration) Option { return func(p *Provider) { p.link.idle = d } }
@@ -75,24 +87,6 @@ func Open(spec string, options ...Option) (*Provider, error) {
 
 // Name implements hsm.Provider.
 func (*Provider) Name() string { return "tpm" }
-
-// Status implements hsm.Provider. Vendor is the four-letter manufacturer id,
-// Model the vendor string, Firmware four dotted numbers.
-func (p *Provider) Status(ctx context.Context) (hsm.Status, error) {
-	status := hsm.Status{Where: p.where}
-	err := p.link.do(ctx, func(c *chip) (err error) {
-		if err = c.describe(&status); err != nil {
-			return err
-		}
-		// Without a storage root neither Create nor Open would work.
-		_, err = c.rootForNewKeys()
-		return err
-	})
-	if err != nil {
-		return status, fmt.Errorf("tpm status: %w", err)
-	}
-	return status, nil
-}
 
 // Close flushes what this Provider keeps in the chip and hangs up. Every later
 // use fails with hsm.ErrUnavailable. Closing twice is no error.

@@ -46,15 +46,22 @@ func newVictim(t *testing.T) *victim {
 		}
 		v.reference = key.Reference()
 	})
-	block, _ := pem.Decode(v.reference)
+	v.file = parseKeyFile(t, v.reference)
 	var err error
-	if v.file, err = keyfile.Parse(block.Bytes); err != nil {
-		t.Fatal(err)
-	}
 	if v.index, err = tpm.IndexOf(v.reference); err != nil {
 		t.Fatal(err)
 	}
 	return v
+}
+
+func parseKeyFile(t *testing.T, reference []byte) *keyfile.TPMKey {
+	t.Helper()
+	block, _ := pem.Decode(reference)
+	file, err := keyfile.Parse(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // use lends the rightful owner's provider.

@@ -1,7 +1,9 @@
 package tpm_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
 	"strings"
@@ -136,36 +138,6 @@ func TestSignaturesArePutDownToTheirKey(t *testing.T) {
 	}
 }
 
-// A warm signature without PIN costs three commands: load, sign, flush.
-func TestCommandsPerSignature(t *testing.T) {
-	rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
-	p := provider(t, rec.Spec())
-	for pinText, want := range map[string]int{"": 3, rightPIN: 8} {
-		key, err := p.Create(t.Context(), bound(pinText))
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustSign(t, key, pinText)
-		before := len(rec.Log())
-		mustSign(t, key, pinText)
-		if got := commandsBesidesLooking(rec.Log()[before:]); got > want {
-			t.Errorf("a signature with PIN %q took %d commands, want at most %d", pinText, got, want)
-		}
-	}
-}
-
-// commandsBesidesLooking leaves out the look for a persistent root, which is
-// due once per connection.
-func commandsBesidesLooking(log []testenv.Exchange) int {
-	n := 0
-	for _, x := range log {
-		if x.Code != tpm2.TPMCCReadPublic && x.Code != tpm2.TPMCCGetCapability {
-			n++
-		}
-	}
-	return n
-}
-
 func digest() []byte {
 	d := sha256.Sum256([]byte("a decision"))
 	return d[:]
@@ -180,14 +152,31 @@ func ecdsaPublic(t *testing.T, key hsm.Key) *ecdsa.PublicKey {
 	return pub
 }
 
+func rsaPublic(t *testing.T, key hsm.Key) *rsa.PublicKey {
+	t.Helper()
+	pub, ok := key.Public().(*rsa.PublicKey)
+	if !ok {
+		t.Fatalf("public key of type %T", key.Public())
+	}
+	return pub
+}
+
+// mustSign signs and verifies.
 func mustSign(t *testing.T, key hsm.Key, pinText string) {
 	t.Helper()
 	sig, err := key.Sign(t.Context(), digest(), auth(pinText))
 	if err != nil {
 		t.Fatalf("sign: %v", err)
 	}
-	if !ecdsa.VerifyASN1(ecdsaPublic(t, key), digest(), sig) {
-		t.Fatal("the signature does not verify")
+	switch pub := key.Public().(type) {
+	case *ecdsa.PublicKey:
+		if !ecdsa.VerifyASN1(pub, digest(), sig) {
+			t.Fatal("the signature does not verify")
+		}
+	default:
+		if err := rsa.VerifyPKCS1v15(rsaPublic(t, key), crypto.SHA256, digest(), sig); err != nil {
+			t.Fatalf("the signature does not verify: %v", err)
+		}
 	}
 }
 

@@ -35,11 +35,11 @@ func (k *keyTracker) observe(x Exchange) {
 	cmd, rsp := x.commandParams(), x.responseParams()
 	switch x.Code {
 	case tpm2.TPMCCLoad, tpm2.TPMCCLoadExternal:
-		k.loaded[x.responseHandle()] = parsePoint(after2B(cmd))
+		k.loaded[x.ResponseHandle()] = parsePoint(after2B(cmd))
 	case tpm2.TPMCCCreateLoaded:
-		k.loaded[x.responseHandle()] = parsePoint(after2B(rsp))
+		k.loaded[x.ResponseHandle()] = parsePoint(after2B(rsp))
 	case tpm2.TPMCCCreatePrimary:
-		k.loaded[x.responseHandle()] = parsePoint(rsp)
+		k.loaded[x.ResponseHandle()] = parsePoint(rsp)
 	case tpm2.TPMCCReadPublic:
 		k.loaded[x.Handles[0]] = parsePoint(x.Response[headerSize:])
 	case tpm2.TPMCCEvictControl:
@@ -49,7 +49,7 @@ func (k *keyTracker) observe(x Exchange) {
 	case tpm2.TPMCCContextSave:
 		k.contexts[string(x.Response[headerSize:])] = k.loaded[x.Handles[0]]
 	case tpm2.TPMCCContextLoad:
-		k.loaded[x.responseHandle()] = k.contexts[string(x.Command[headerSize:])]
+		k.loaded[x.ResponseHandle()] = k.contexts[string(x.Command[headerSize:])]
 	case tpm2.TPMCCFlushContext:
 		delete(k.loaded, x.Handles[0])
 	case tpm2.TPMCCSign:
@@ -117,11 +117,32 @@ func (x Exchange) responseParams() []byte {
 	return x.Response[min(skip, len(x.Response)):]
 }
 
-func (x Exchange) responseHandle() tpm2.TPMHandle {
+// ResponseHandle is the handle that a response of such a command starts with.
+func (x Exchange) ResponseHandle() tpm2.TPMHandle {
 	if len(x.Response) < headerSize+4 {
 		return 0
 	}
 	return handleAt(x.Response[headerSize:])
+}
+
+// EndedSessions are those whose last use this command was, as it asked for: the
+// TPM takes them out by itself when the command succeeds.
+func (x Exchange) EndedSessions() []tpm2.TPMHandle {
+	const continueSession = 1 << 0
+	if !hasSessions(x.Command) || x.RC != tpm2.TPMRCSuccess {
+		return nil
+	}
+	b := x.Command[headerSize+4*len(x.Handles):]
+	b = b[4 : 4+binary.BigEndian.Uint32(b)]
+	var ended []tpm2.TPMHandle
+	for len(b) > 0 {
+		session, rest := handleAt(b), after2B(b[4:])
+		if rest[0]&continueSession == 0 && session != tpm2.TPMRSPW {
+			ended = append(ended, session)
+		}
+		b = after2B(rest[1:])
+	}
+	return ended
 }
 
 // after2B skips one sized buffer.

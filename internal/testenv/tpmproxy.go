@@ -37,6 +37,9 @@ const (
 	Hang
 	// Retry answers TPM_RC_RETRY in the TPM's place.
 	Retry
+	// Reset cuts the TPM's power and starts it again before it gets the command,
+	// while the program's connection holds, as behind a resource manager.
+	Reset
 )
 
 // AnyCommand makes a fault wait for whatever command comes next.
@@ -45,15 +48,17 @@ const AnyCommand tpm2.TPMCC = 0
 // TPMRecorder is an interposer: a socket in front of a TPM that passes every
 // command on and writes it down, byte for byte, with its answer.
 type TPMRecorder struct {
-	upstream string
-	path     string
-	ln       net.Listener
+	tpm  *SWTPM
+	path string
+	ln   net.Listener
 
 	mu     sync.Mutex
 	log    []Exchange
 	keys   keyTracker
 	fault  Fault
 	victim tpm2.TPMCC
+	answer map[tpm2.TPMCC]tpm2.TPMRC
+	tamper func(Exchange) []byte
 	open   map[net.Conn]bool
 	wg     sync.WaitGroup
 }
@@ -62,10 +67,10 @@ type TPMRecorder struct {
 func RecordTPM(tb testing.TB, tpm *SWTPM) *TPMRecorder {
 	tb.Helper()
 	r := &TPMRecorder{
-		upstream: tpm.Socket(),
-		path:     filepath.Join(tempDir(tb), "rec.sock"),
-		keys:     newKeyTracker(),
-		open:     map[net.Conn]bool{},
+		tpm:  tpm,
+		path: filepath.Join(tempDir(tb), "rec.sock"),
+		keys: newKeyTracker(),
+		open: map[net.Conn]bool{},
 	}
 	var err error
 	if r.ln, err = net.Listen("unix", r.path); err != nil {
@@ -84,6 +89,24 @@ func (r *TPMRecorder) Inject(code tpm2.TPMCC, fault Fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.victim, r.fault = code, fault
+}
+
+// Answer makes the recorder answer each command with this code itself, with the
+// response code and nothing else. The code 0 lets the TPM answer again.
+func (r *TPMRecorder) Answer(code tpm2.TPMCC, rc tpm2.TPMRC) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answer == nil {
+		r.answer = map[tpm2.TPMCC]tpm2.TPMRC{}
+	}
+	r.answer[code] = rc
+}
+
+// Tamper makes the program get what f returns in place of each response.
+func (r *TPMRecorder) Tamper(f func(Exchange) []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tamper = f
 }
 
 // Log returns what was exchanged so far, in order.
@@ -154,36 +177,38 @@ func (r *TPMRecorder) track(c net.Conn, on bool) {
 func (r *TPMRecorder) serve(client net.Conn) {
 	r.track(client, true)
 	defer r.track(client, false)
-	tpm, err := net.Dial("unix", r.upstream)
-	if err != nil {
+	tpm := &upstream{r: r}
+	defer tpm.hangUp()
+	if tpm.dial() != nil {
 		return
 	}
-	r.track(tpm, true)
-	defer r.track(tpm, false)
 	// A client that hangs up while it waits frees the TPM at once.
 	for r.relay(client, tpm) == nil {
 	}
 }
 
-func (r *TPMRecorder) relay(client, tpm net.Conn) error {
+func (r *TPMRecorder) relay(client net.Conn, tpm *upstream) error {
 	cmd, err := readMessage(client)
 	if err != nil {
 		return err
 	}
-	fault := r.faultFor(codeOf(cmd))
-	switch fault {
-	case CutBefore:
+	fault, rc := r.faultFor(codeOf(cmd))
+	switch {
+	case fault == CutBefore:
 		r.record(cmd, nil)
 		return io.ErrClosedPipe
-	case Retry:
-		_, err := client.Write(retryResponse())
+	case rc != 0:
+		rsp := bareResponse(rc)
+		r.record(cmd, rsp)
+		_, err := client.Write(rsp)
 		return err
+	case fault == Reset:
+		if err := tpm.reset(); err != nil {
+			return err
+		}
 	}
-	if _, err := tpm.Write(cmd); err != nil {
-		return err
-	}
-	rsp, err := readMessage(tpm)
-	r.record(cmd, rsp)
+	rsp, err := tpm.exchange(cmd)
+	x := r.record(cmd, rsp)
 	if err != nil {
 		return err
 	}
@@ -194,22 +219,36 @@ func (r *TPMRecorder) relay(client, tpm net.Conn) error {
 		_, err := client.Read(make([]byte, 1))
 		return fmt.Errorf("hung until the client gave up: %w", err)
 	}
-	_, err = client.Write(rsp)
+	_, err = client.Write(r.tampered(x))
 	return err
 }
 
-func (r *TPMRecorder) faultFor(code tpm2.TPMCC) Fault {
+func (r *TPMRecorder) tampered(x Exchange) []byte {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tamper == nil {
+		return x.Response
+	}
+	return r.tamper(x)
+}
+
+// faultFor returns what is to go wrong with this command, and the response code
+// to give in the TPM's place, if any.
+func (r *TPMRecorder) faultFor(code tpm2.TPMCC) (Fault, tpm2.TPMRC) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fault == 0 || (r.victim != AnyCommand && r.victim != code) {
-		return 0
+		return 0, r.answer[code]
 	}
 	fault := r.fault
 	r.fault = 0
-	return fault
+	if fault == Retry {
+		return fault, tpm2.TPMRCRetry
+	}
+	return fault, r.answer[code]
 }
 
-func (r *TPMRecorder) record(cmd, rsp []byte) {
+func (r *TPMRecorder) record(cmd, rsp []byte) Exchange {
 	x := Exchange{Code: codeOf(cmd), Handles: handlesOf(cmd), Command: cmd, Response: rsp}
 	if len(rsp) >= headerSize {
 		x.RC = tpm2.TPMRC(binary.BigEndian.Uint32(rsp[6:]))
@@ -220,6 +259,7 @@ func (r *TPMRecorder) record(cmd, rsp []byte) {
 	if len(rsp) >= headerSize && x.RC == tpm2.TPMRCSuccess {
 		r.keys.observe(x)
 	}
+	return x
 }
 
 // headerSize is the size of every command's and response's header: tag, size,
@@ -240,10 +280,11 @@ func readMessage(r io.Reader) ([]byte, error) {
 	return msg, err
 }
 
-func retryResponse() []byte {
+// bareResponse is a response of a code and nothing else.
+func bareResponse(rc tpm2.TPMRC) []byte {
 	rsp := binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMSTNoSessions))
 	rsp = binary.BigEndian.AppendUint32(rsp, headerSize)
-	return binary.BigEndian.AppendUint32(rsp, uint32(tpm2.TPMRCRetry))
+	return binary.BigEndian.AppendUint32(rsp, uint32(rc))
 }
 
 func codeOf(cmd []byte) tpm2.TPMCC { return tpm2.TPMCC(binary.BigEndian.Uint32(cmd[6:])) }

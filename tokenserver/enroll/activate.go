@@ -67,11 +67,11 @@ func (s *Service) find(tx store.Tx, enrollment, secret string) (store.Device, er
 // issue certifies both keys and makes the device active or, where somebody
 // must confirm it first, unconfirmed.
 func (s *Service) issue(tx store.Tx, d *store.Device) error {
-	deviceKey, err := pki.ParseCSR(d.DeviceCSR)
+	deviceKey, err := pki.ParseCSR(d.DeviceCSR, protocol.RoleDevice)
 	if err != nil {
 		return internal("stored request", err)
 	}
-	approvalKey, err := pki.ParseCSR(d.ApprovalCSR)
+	approvalKey, err := pki.ParseCSR(d.ApprovalCSR, protocol.RoleApproval)
 	if err != nil {
 		return internal("stored request", err)
 	}

@@ -70,27 +70,30 @@ func (s *Service) candidate(req protocol.EnrollmentStart) (store.Device, error) 
 	}
 	d.Verdict = protocol.Verdict{Format: protocol.AttestationNone, Isolation: req.Device.Isolation, Chip: req.Device.Chip}
 	_, _ = rand.Read(d.Challenge) // never fails
-	return d, readKeys(&d)
+	if err := readKeys(&d); err != nil {
+		return store.Device{}, err
+	}
+	return d, s.Policy.checkAlgorithm(d.ApprovalCSR)
 }
 
 // readKeys takes both keys from the certificate requests.
 func readKeys(d *store.Device) error {
-	device, err := pki.ParseCSR(d.DeviceCSR)
+	device, err := pki.ParseCSR(d.DeviceCSR, protocol.RoleDevice)
 	if err != nil {
 		return problem.New(protocol.ProblemBadCSR, "device_csr: %s", strings.TrimPrefix(err.Error(), "pki: "))
 	}
-	approval, err := pki.ParseCSR(d.ApprovalCSR)
+	approval, err := pki.ParseCSR(d.ApprovalCSR, protocol.RoleApproval)
 	if err != nil {
 		return problem.New(protocol.ProblemBadCSR, "approval_csr: %s", strings.TrimPrefix(err.Error(), "pki: "))
-	}
-	if device.Equal(approval) {
-		return problem.New(protocol.ProblemBadCSR, "the device key and the approval key are the same")
 	}
 	if d.DeviceKey, err = protocol.Thumbprint(device); err != nil {
 		return err
 	}
 	if d.ApprovalKey, err = protocol.Thumbprint(approval); err != nil {
 		return err
+	}
+	if d.DeviceKey == d.ApprovalKey {
+		return problem.New(protocol.ProblemBadCSR, "the device key and the approval key are the same")
 	}
 	d.Code, err = protocol.ConfirmationCode(device, approval)
 	return err

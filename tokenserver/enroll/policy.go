@@ -2,6 +2,7 @@ package enroll
 
 import (
 	"countersign/protocol"
+	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
 )
@@ -24,14 +25,19 @@ type Policy struct {
 	Mode Mode
 	// Max is the number of devices per user with ModeMultiple.
 	Max int
+	// Algorithm is the only one that approval keys may have, ES256 or RS256;
+	// "" takes both.
+	Algorithm string
 }
 
 // DefaultPolicy allows several devices, so that a lost one locks nobody out.
-func DefaultPolicy() Policy { return Policy{ModeMultiple, 20} }
+func DefaultPolicy() Policy { return Policy{Mode: ModeMultiple, Max: 20} }
 
 // Validate refuses what is not a policy.
 func (p Policy) Validate() error {
 	switch {
+	case p.Algorithm != "" && p.Algorithm != protocol.ES256 && p.Algorithm != protocol.RS256:
+		return problem.New(problem.BadConfig, "the algorithm of approval keys is ES256, RS256 or empty for both")
 	case p.Mode == ModeSingle || p.Mode == ModeOverride:
 		return nil
 	case p.Mode == ModeMultiple && p.Max >= 1 && p.Max <= 1000:
@@ -47,6 +53,18 @@ func (p Policy) limit() int {
 		return 1
 	}
 	return p.Max
+}
+
+// checkAlgorithm refuses an approval key of an algorithm that is not wanted.
+func (p Policy) checkAlgorithm(approvalCSR []byte) error {
+	key, err := pki.ParseCSR(approvalCSR, protocol.RoleApproval)
+	if err != nil {
+		return internal("read request", err)
+	}
+	if alg, err := protocol.Algorithm(key); err != nil || p.Algorithm != "" && alg != p.Algorithm {
+		return problem.New(protocol.ProblemAlgorithm, "this server takes approval keys of %s", p.Algorithm)
+	}
+	return nil
 }
 
 // checkUser refuses a device that the user may not have now.

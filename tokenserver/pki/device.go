@@ -3,7 +3,6 @@ package pki
 import (
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
 	"time"
@@ -48,19 +47,22 @@ func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// ParseCSR returns the P-256 key of a certificate request that this very key
-// signed. Whatever else the request asks for is not looked at.
-func ParseCSR(der []byte) (*ecdsa.PublicKey, error) {
+// ParseCSR returns the key of a certificate request that this very key signed:
+// on P-256 or, for the approval role alone, RSA of 2048 bits. Whatever else the
+// request asks for is not looked at.
+func ParseCSR(der []byte, role protocol.Role) (crypto.PublicKey, error) {
 	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		return nil, errors.New("pki: the certificate request is malformed")
 	}
-	pub, ok := csr.PublicKey.(*ecdsa.PublicKey)
-	if !ok || pub.Curve != elliptic.P256() {
+	if _, ec := csr.PublicKey.(*ecdsa.PublicKey); !ec && role != protocol.RoleApproval {
 		return nil, errors.New("pki: the certificate request's key is not on P-256")
+	}
+	if _, err := protocol.Thumbprint(csr.PublicKey); err != nil {
+		return nil, errors.New("pki: the certificate request's key is neither on P-256 nor RSA of 2048 bits")
 	}
 	if csr.CheckSignature() != nil {
 		return nil, errors.New("pki: the certificate request is not signed by its own key")
 	}
-	return pub, nil
+	return csr.PublicKey, nil
 }

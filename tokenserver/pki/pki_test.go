@@ -228,6 +228,10 @@ func TestParseCSR(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	rsaLong, err := rsa.GenerateKey(rand.Reader, 3072)
+	if err != nil {
+		t.Fatal(err)
+	}
 	request := func(key any) []byte {
 		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 		if err != nil {
@@ -235,15 +239,21 @@ func TestParseCSR(t *testing.T) {
 		}
 		return der
 	}
-	if pub, err := pki.ParseCSR(request(p256)); err != nil || !pub.Equal(p256.Public()) {
+	if pub, err := pki.ParseCSR(request(p256), protocol.RoleDevice); err != nil || !p256.PublicKey.Equal(pub) {
 		t.Errorf("a good request: %v", err)
 	}
 	forged := request(p256)
 	forged[len(forged)-1] ^= 1
-	for name, der := range map[string][]byte{"P-384": request(p384), "RSA": request(rsaKey), "forged": forged, "empty": nil} {
-		if _, err := pki.ParseCSR(der); err == nil {
+	for name, der := range map[string][]byte{"P-384": request(p384), "RSA of 3072 bits": request(rsaLong), "forged": forged, "empty": nil} {
+		if _, err := pki.ParseCSR(der, protocol.RoleApproval); err == nil {
 			t.Errorf("a %s request is taken", name)
 		}
+	}
+	if pub, err := pki.ParseCSR(request(rsaKey), protocol.RoleApproval); err != nil || !rsaKey.PublicKey.Equal(pub) {
+		t.Errorf("an RSA approval key: %v", err)
+	}
+	if _, err := pki.ParseCSR(request(rsaKey), protocol.RoleDevice); err == nil {
+		t.Error("an RSA device key is taken")
 	}
 }
 

@@ -60,7 +60,7 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Text refused"
 	case protocol.CodeBadMessage:
 		return http.StatusUnprocessableEntity, "Message refused"
-	case protocol.CodeBadCert, protocol.ProblemBadCSR:
+	case protocol.CodeBadCert, protocol.ProblemBadCSR, protocol.ProblemAlgorithm:
 		return http.StatusUnprocessableEntity, "Certificate request refused"
 	case protocol.CodeMismatch, protocol.ProblemDecisionRefused:
 		return http.StatusUnprocessableEntity, "Decision refused"
