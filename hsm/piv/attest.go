@@ -58,6 +58,9 @@ func (p *Provider) Prove(ctx context.Context, _ hsm.Claim, c hsm.Challenge, keys
 
 // own returns the references of keys of this Provider.
 func (p *Provider) own(keys []hsm.Key) ([]*reference, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("there is no key to speak of")
+	}
 	var refs []*reference
 	for _, k := range keys {
 		var inner *key
