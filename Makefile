@@ -51,6 +51,7 @@ bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
 		$$(git grep -lE '^func Benchmark[A-Z]' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
 
 fuzz: ## run each fuzz target for FUZZTIME
+	@scripts/deps test
 	scripts/fuzz
 
 vuln: ## look for known vulnerabilities in what we link
