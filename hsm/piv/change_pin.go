@@ -34,6 +34,9 @@ func checkNewPIN(serial uint32, old, new secret.Value) error {
 	if err := checkPIN(old); err != nil {
 		return err
 	}
+	if new.Empty() {
+		return fmt.Errorf("%w: the new one is empty", hsm.ErrBadPIN)
+	}
 	if err := checkPIN(new); err != nil {
 		return fmt.Errorf("the new PIN: %w", err)
 	}

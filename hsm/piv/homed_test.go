@@ -8,6 +8,7 @@ import (
 
 	"countersign/hsm"
 	"countersign/hsm/piv"
+	"countersign/internal/secret"
 )
 
 // homed is a Provider with a pcscd of its own. Where pcscd is, is a matter of
@@ -39,11 +40,19 @@ func (h *homed) wrap(key hsm.Key, err error) (hsm.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &homedKey{key, h}, nil
+	wrapped := &homedKey{key, h}
+	if _, ok := key.(hsm.PINChanger); ok {
+		return &homedBoundKey{wrapped}, nil
+	}
+	return wrapped, nil
 }
 
 func (h *homed) Release(ctx context.Context, reservation []byte) error {
 	return h.home().Release(ctx, reservation)
+}
+
+func (h *homed) Reclaim(ctx context.Context, reservation []byte, auth hsm.Auth) error {
+	return h.home().Reclaim(ctx, reservation, auth)
 }
 
 func (h *homed) Status(ctx context.Context) (hsm.Status, error) { return h.home().Status(ctx) }
@@ -61,7 +70,7 @@ func (h *homed) Prove(ctx context.Context, c hsm.Claim, challenge hsm.Challenge,
 func unwrap(keys []hsm.Key) []hsm.Key {
 	var inner []hsm.Key
 	for _, key := range keys {
-		inner = append(inner, key.(*homedKey).Key)
+		inner = append(inner, key.(interface{ unwrap() hsm.Key }).unwrap())
 	}
 	return inner
 }
@@ -84,4 +93,13 @@ func (k *homedKey) Delete(ctx context.Context, auth hsm.Auth) error {
 func (k *homedKey) Inspect(ctx context.Context) (hsm.Health, error) {
 	k.at.home()
 	return k.Key.(hsm.Inspector).Inspect(ctx)
+}
+
+func (k *homedKey) unwrap() hsm.Key { return k.Key }
+
+type homedBoundKey struct{ *homedKey }
+
+func (k *homedBoundKey) ChangePIN(ctx context.Context, old, new secret.Value) error {
+	k.at.home()
+	return k.Key.(hsm.PINChanger).ChangePIN(ctx, old, new)
 }
