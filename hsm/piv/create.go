@@ -205,7 +205,7 @@ func (t *token) isFree(slot yubico.Slot) (bool, error) {
 		return false, err
 	}
 	if err != nil && !errors.Is(err, yubico.ErrNotFound) {
-		return false, nil //nolint:nilerr // something is there that is no certificate
+		return false, nil // something is there that is no certificate
 	}
 	key, keyErr := t.slotKey(slot)
 	if pcscCode(keyErr) != 0 {

@@ -99,7 +99,7 @@ func (k *homedKey) unwrap() hsm.Key { return k.Key }
 
 type homedBoundKey struct{ *homedKey }
 
-func (k *homedBoundKey) ChangePIN(ctx context.Context, old, new secret.Value) error {
+func (k *homedBoundKey) ChangePIN(ctx context.Context, old, fresh secret.Value) error {
 	k.at.home()
-	return k.Key.(hsm.PINChanger).ChangePIN(ctx, old, new)
+	return k.Key.(hsm.PINChanger).ChangePIN(ctx, old, fresh)
 }
