@@ -17,12 +17,12 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build test lint fmt bench fuzz vuln demo clean
+.PHONY: help deps build test test-vm lint fmt bench fuzz vuln demo clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is missing; SET=demo, test, lint or vuln takes one set only
+deps: ## install what is missing; SET=demo, test, lint, vuln or vm takes one set only
 	@scripts/deps $(SET)
 
 # Tokens are reached through the system's PC/SC library, which takes cgo; the
@@ -38,11 +38,15 @@ test: ## run all tests with the race detector
 	@scripts/deps test
 	$(GO) test -json -race -shuffle=on -timeout $(TIMEOUT) ./... | $(GO) run ./internal/testreport
 
+test-vm: ## test in a virtual machine whose TPM has other users too
+	@scripts/deps vm
+	@scripts/test-vm
+
 lint: ## check formatting, lint rules, vet and the import rules
 	@scripts/deps lint
 	@unformatted=$$(.tools/gofumpt -l .); if [ -n "$$unformatted" ]; then \
 		printf 'not gofumpt clean (make fmt mends it):\n%s\n' "$$unformatted" >&2; exit 1; fi
-	$(GO) vet ./...
+	$(GO) vet -tags vm ./...
 	.tools/golangci-lint run
 	$(GO) test ./internal/archtest
 
@@ -57,6 +61,7 @@ bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
 		$$(git grep -lE '^func Benchmark[A-Z]' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
 
 fuzz: ## run each fuzz target for FUZZTIME
+	@scripts/deps test
 	scripts/fuzz
 
 vuln: ## look for known vulnerabilities in what we link

@@ -24,7 +24,7 @@ type chip struct {
 func (c *chip) Send(cmd []byte) ([]byte, error) {
 	for pause := 2 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		if c.link.wire == nil {
-			return nil, fmt.Errorf("%w: connection lost", hsm.ErrUnavailable)
+			return nil, wireError(c.ctx, errHungUp) // by a command whose failure was of no interest
 		}
 		rsp, err := c.link.wire.exchange(c.ctx, cmd)
 		if err != nil {
@@ -41,6 +41,8 @@ func (c *chip) Send(cmd []byte) ([]byte, error) {
 		}
 	}
 }
+
+var errHungUp = errors.New("hung up")
 
 func again(rsp []byte) bool {
 	rc := tpm2.TPMRC(binary.BigEndian.Uint32(rsp[6:]))
@@ -90,9 +92,10 @@ func (c *chip) flush(h tpm2.TPMHandle) {
 }
 
 // undo takes back a half-done change, even when the context or the connection
-// has ended meanwhile. A chip that is gone keeps the half-done change.
+// has ended meanwhile. A chip that is gone, or hangs, keeps the half-done change:
+// the caller has given up and does not wait for long.
 func (c *chip) undo(f func(*chip) error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), min(c.link.limit, 5*time.Second))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), min(c.link.limit, time.Second))
 	defer cancel()
 	again := &chip{ctx: ctx, link: c.link}
 	if c.link.connect(again) == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"countersign/hsm"
+	"countersign/internal/secret"
 
 	"github.com/google/go-tpm/tpm2"
 )
@@ -38,14 +39,23 @@ func (p *Provider) Create(ctx context.Context, t hsm.Template) (hsm.Key, error) 
 }
 
 func checkTemplate(t hsm.Template) error {
-	switch n := len(t.PIN.Reveal()); {
+	switch {
 	case t.Touch:
 		return fmt.Errorf("%w: a TPM has no touch sensor", hsm.ErrUnsupported)
 	case t.Algorithm != "" && t.Algorithm != hsm.ES256 && t.Algorithm != hsm.RS256:
 		return fmt.Errorf("%w: algorithm %s", hsm.ErrUnsupported, t.Algorithm)
-	case t.PINBound && n == 0:
+	case t.PINBound:
+		return checkPIN(t.PIN)
+	}
+	return nil
+}
+
+// checkPIN refuses what cannot be the PIN of any key, before it costs a try.
+func checkPIN(pin secret.Value) error {
+	switch n := len(pin.Reveal()); {
+	case n == 0:
 		return hsm.ErrPINRequired
-	case t.PINBound && (n < hsm.MinPIN || n > hsm.MaxPIN):
+	case n < hsm.MinPIN || n > hsm.MaxPIN:
 		return fmt.Errorf("%w: it has %d to %d bytes", hsm.ErrBadPIN, hsm.MinPIN, hsm.MaxPIN)
 	}
 	return nil

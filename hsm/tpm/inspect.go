@@ -37,6 +37,7 @@ func (c *chip) inspect(ref *reference, health *hsm.Health) error {
 	case hsm.CounterLockout:
 		state := c.lockout()
 		health.TriesLeft, health.LockedUntil = state.triesLeft(), state.until(time.Now())
+	default: // no PIN
 	}
 	return nil
 }

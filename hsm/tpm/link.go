@@ -26,6 +26,7 @@ type link struct {
 	held     held
 	sessions sessions
 	release  *time.Timer
+	turns    uint64 // how many there have been
 	// noPINIndex says that this chip has once refused to make one.
 	noPINIndex bool
 }
@@ -79,6 +80,7 @@ func (l *link) take(ctx context.Context) error {
 	}
 	select {
 	case l.turn <- struct{}{}:
+		l.turns++
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("waiting for the TPM: %w", context.Cause(ctx))
@@ -91,21 +93,20 @@ func (l *link) give() {
 		l.release.Stop()
 	}
 	if l.wire != nil {
-		l.release = time.AfterFunc(l.idle, l.hangUpIdle)
+		last := l.turns
+		l.release = time.AfterFunc(l.idle, func() { l.hangUpAfter(last) })
 	}
 	<-l.turn
 }
 
-// hangUpIdle does nothing when somebody has the turn: that one starts the clock
-// again.
-func (l *link) hangUpIdle() {
-	select {
-	case l.turn <- struct{}{}:
-	default:
-		return
-	}
+// hangUpAfter hangs up unless somebody has had the turn since the last one: that
+// one has started the clock again.
+func (l *link) hangUpAfter(last uint64) {
+	l.turn <- struct{}{}
 	defer func() { <-l.turn }()
-	l.leave()
+	if l.turns == last {
+		l.leave()
+	}
 }
 
 // leave takes our objects out of the chip and hangs up.

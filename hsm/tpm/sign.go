@@ -16,8 +16,10 @@ func (k *key) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, e
 	if len(digest) != sha256.Size {
 		return nil, fmt.Errorf("tpm: sign: digest of %d bytes, want %d", len(digest), sha256.Size)
 	}
-	if k.counter() != hsm.CounterNone && auth.PIN.Empty() {
-		return nil, fmt.Errorf("tpm: sign: %w", hsm.ErrPINRequired)
+	if k.counter() != hsm.CounterNone {
+		if err := checkPIN(auth.PIN); err != nil {
+			return nil, fmt.Errorf("tpm: sign: %w", err)
+		}
 	}
 	var signature []byte
 	err := k.provider.link.do(ctx, func(c *chip) (err error) {
@@ -59,11 +61,11 @@ func (c *chip) sign(ref *reference, digest []byte, pin secret.Value) ([]byte, er
 	return encodeSignature(ref.verifier, digest, rsp.Signature)
 }
 
-func (ref *reference) signCommand(key tpm2.NamedHandle, digest []byte) tpm2.Sign {
+func (r *reference) signCommand(key tpm2.NamedHandle, digest []byte) tpm2.Sign {
 	return tpm2.Sign{
 		KeyHandle:  key,
 		Digest:     tpm2.TPM2BDigest{Buffer: digest},
-		InScheme:   signingScheme(ref.public.Type),
+		InScheme:   signingScheme(r.public.Type),
 		Validation: tpm2.TPMTTKHashCheck{Tag: tpm2.TPMSTHashCheck, Hierarchy: tpm2.TPMRHNull},
 	}
 }

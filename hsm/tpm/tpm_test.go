@@ -2,30 +2,35 @@ package tpm_test
 
 import (
 	"testing"
+	"time"
 
 	"countersign/hsm"
 	"countersign/hsm/hsmtest"
 	"countersign/hsm/tpm"
-	"countersign/internal/testenv"
 )
 
 // provider opens a TPM and closes it with the test.
-func provider(t *testing.T, spec string, options ...tpm.Option) *tpm.Provider {
-	t.Helper()
+func provider(tb testing.TB, spec string, options ...tpm.Option) *tpm.Provider {
+	tb.Helper()
 	p, err := tpm.Open(spec, options...)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := p.Close(); err != nil {
-			t.Errorf("Close: %v", err)
+			tb.Errorf("Close: %v", err)
 		}
 	})
 	return p
 }
 
-func TestConformance(t *testing.T) {
-	hsmtest.Run(t, func(t *testing.T) hsm.Provider {
-		return provider(t, testenv.StartSWTPM(t).Spec())
+// chips are TPMs of software. The provider lets go of one soon, so that a case
+// can look into it.
+func chips() hsmtest.Fixture {
+	return hsmtest.SWTPM(func(tb testing.TB, spec string) hsm.Provider {
+		tb.Helper()
+		return provider(tb, spec, tpm.WithIdle(20*time.Millisecond))
 	})
 }
+
+func TestConformance(t *testing.T) { hsmtest.Run(t, chips()) }

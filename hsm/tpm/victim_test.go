@@ -46,15 +46,22 @@ func newVictim(t *testing.T) *victim {
 		}
 		v.reference = key.Reference()
 	})
-	block, _ := pem.Decode(v.reference)
+	v.file = parseKeyFile(t, v.reference)
 	var err error
-	if v.file, err = keyfile.Parse(block.Bytes); err != nil {
-		t.Fatal(err)
-	}
 	if v.index, err = tpm.IndexOf(v.reference); err != nil {
 		t.Fatal(err)
 	}
 	return v
+}
+
+func parseKeyFile(t *testing.T, reference []byte) *keyfile.TPMKey {
+	t.Helper()
+	block, _ := pem.Decode(reference)
+	file, err := keyfile.Parse(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // use lends the rightful owner's provider.
@@ -221,4 +228,34 @@ func writeByOwner(t *testing.T, raw transport.TPM, public tpm2.TPMSNVPublic) tpm
 func readIndex(raw transport.TPM, index tpm2.NamedHandle, by tpm2.AuthHandle) error {
 	_, err := tpm2.NVRead{AuthHandle: by, NVIndex: index, Size: 8}.Execute(raw)
 	return err
+}
+
+// storeIndex plays a chip's maker.
+func storeIndex(t *testing.T, raw transport.TPM, handle tpm2.TPMHandle, content []byte) {
+	t.Helper()
+	public := tpm2.TPMSNVPublic{
+		NVIndex: handle, NameAlg: tpm2.TPMAlgSHA256, DataSize: uint16(len(content)),
+		Attributes: tpm2.TPMANV{OwnerWrite: true, OwnerRead: true, AuthRead: true, NoDA: true},
+	}
+	if err := define(raw, public, nil); err != nil {
+		t.Fatal(err)
+	}
+	name, err := tpm2.NVName(&public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from := 0; from < len(content); from += 512 {
+		_, err = tpm2.NVWrite{
+			AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: tpm2.PasswordAuth(nil)},
+			NVIndex:    tpm2.NamedHandle{Handle: handle, Name: *name},
+			Data:       tpm2.TPM2BMaxNVBuffer{Buffer: content[from:min(from+512, len(content))]}, Offset: uint16(from),
+		}.Execute(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		public.Attributes.Written = true // and the Name another
+		if name, err = tpm2.NVName(&public); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

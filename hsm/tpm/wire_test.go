@@ -1,7 +1,9 @@
 package tpm_test
 
 import (
+	"crypto"
 	"crypto/ecdsa"
+	"crypto/rsa"
 	"crypto/sha256"
 	"errors"
 	"strings"
@@ -150,14 +152,31 @@ func ecdsaPublic(t *testing.T, key hsm.Key) *ecdsa.PublicKey {
 	return pub
 }
 
+func rsaPublic(t *testing.T, key hsm.Key) *rsa.PublicKey {
+	t.Helper()
+	pub, ok := key.Public().(*rsa.PublicKey)
+	if !ok {
+		t.Fatalf("public key of type %T", key.Public())
+	}
+	return pub
+}
+
+// mustSign signs and verifies.
 func mustSign(t *testing.T, key hsm.Key, pinText string) {
 	t.Helper()
 	sig, err := key.Sign(t.Context(), digest(), auth(pinText))
 	if err != nil {
 		t.Fatalf("sign: %v", err)
 	}
-	if !ecdsa.VerifyASN1(ecdsaPublic(t, key), digest(), sig) {
-		t.Fatal("the signature does not verify")
+	switch pub := key.Public().(type) {
+	case *ecdsa.PublicKey:
+		if !ecdsa.VerifyASN1(pub, digest(), sig) {
+			t.Fatal("the signature does not verify")
+		}
+	default:
+		if err := rsa.VerifyPKCS1v15(rsaPublic(t, key), crypto.SHA256, digest(), sig); err != nil {
+			t.Fatalf("the signature does not verify: %v", err)
+		}
 	}
 }
 

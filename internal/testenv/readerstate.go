@@ -22,7 +22,7 @@ const (
 	stateCount         = 16  // PCSCLITE_MAX_READERS_CONTEXTS
 	stateAbsent        = 0x02
 	statePresent       = 0x04
-	statePowered       = 0x10
+	stateMute          = 0x08
 	answerTimeout      = 10 * time.Second
 	offsetState        = 132
 	lengthOfReaderName = 128
@@ -31,7 +31,9 @@ const (
 // readerState is pcscd's bit field.
 type readerState uint32
 
-func (s readerState) usable() bool { return s&(statePresent|statePowered) == statePresent|statePowered }
+// usable: a card is there only after it has answered to power. That it has power
+// now is not to be expected: the daemon takes it from a card that nobody uses.
+func (s readerState) usable() bool { return s&(statePresent|stateMute) == statePresent }
 func (s readerState) empty() bool  { return s&stateAbsent != 0 }
 
 // readerStates asks the daemon for all its readers.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"countersign/protocol"
-	"countersign/tokenserver/problem"
 )
 
 // Trust is what an attestation is judged by.
@@ -23,19 +22,6 @@ type Trust struct {
 	Roots *x509.CertPool
 	// Now is the time at which certificates must be valid.
 	Now time.Time
-}
-
-// roots never falls back on those of the system, as crypto/x509 would.
-func (t Trust) roots() *x509.CertPool {
-	if t.Roots == nil {
-		return x509.NewCertPool()
-	}
-	return t.Roots
-}
-
-// refuse makes the refusal of an attestation.
-func refuse(format string, args ...any) error {
-	return problem.New(protocol.ProblemAttestation, format, args...)
 }
 
 // Keys are the public keys that the device asks certificates for. One that

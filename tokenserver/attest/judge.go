@@ -11,10 +11,10 @@ type Opened struct {
 	Secret     []byte
 }
 
-// Open judges the beginning of an attestation that claims some format: its
-// members are those of the format, and a TPM is one of a vendor trusted here.
-func Open(t Trust, start protocol.StartAttestation) (Opened, error) {
-	if err := checkMembers(start); err != nil || start.TPM2 == nil {
+// Open judges the beginning of an attestation of these keys: its members are
+// those of the format that it claims, and a TPM is one of a vendor trusted here.
+func Open(t Trust, start protocol.StartAttestation, keys Keys) (Opened, error) {
+	if err := checkMembers(start, keys); err != nil || start.TPM2 == nil {
 		return Opened{}, err
 	}
 	credential, secret, err := OpenTPM2(t, *start.TPM2)
@@ -25,8 +25,8 @@ func Open(t Trust, start protocol.StartAttestation) (Opened, error) {
 }
 
 // checkMembers holds the members to the format, which is that of the approval
-// key. Only a token may leave the device key to a TPM.
-func checkMembers(start protocol.StartAttestation) error {
+// key. Only beside a token may the device key be in a TPM.
+func checkMembers(start protocol.StartAttestation, keys Keys) error {
 	tpm, piv := start.TPM2 != nil, start.PIV != nil
 	var fits bool
 	switch start.Format {
@@ -36,12 +36,13 @@ func checkMembers(start protocol.StartAttestation) error {
 		fits = tpm && !piv
 	case protocol.AttestationPIV:
 		// An empty list would be a second way to write that it is missing.
-		fits = piv && tpm == (start.PIV.Device == nil)
+		elsewhere := piv && start.PIV.Device == nil
+		fits = piv && tpm == (elsewhere && keys.Device != nil)
 	default:
-		return refuse("the attestation format is unknown")
+		return refused("the attestation format is unknown")
 	}
 	if !fits {
-		return refuse("the attestation has not the members of its format")
+		return refused("the attestation has not the members of its format")
 	}
 	return nil
 }
@@ -52,15 +53,15 @@ type Case struct {
 	Proof *protocol.ProofAttestation
 	// Nonce is the challenge, Secret that of Opened.
 	Nonce, Secret []byte
-	// Keys are those of the enrollment. Device is nil where only an approval
-	// key is to be judged.
+	// Keys are those to be judged: both, or one that takes an old one's place.
+	// A device key alone cannot be on a token.
 	Keys Keys
 }
 
 // Verify judges the whole of an attestation. With protocol.AttestationNone,
 // which claims nothing, nothing may be there and nothing is found.
 func Verify(t Trust, c Case) (Findings, error) {
-	if err := checkMembers(c.Start); err != nil {
+	if err := checkMembers(c.Start, c.Keys); err != nil {
 		return Findings{}, err
 	}
 	proof := protocol.ProofAttestation{}
@@ -69,7 +70,7 @@ func Verify(t Trust, c Case) (Findings, error) {
 	}
 	none := c.Start.Format == protocol.AttestationNone
 	if none != (c.Proof == nil) || (c.Start.TPM2 == nil) != (proof.TPM2 == nil) || (c.Start.PIV == nil) != (proof.PIV == nil) {
-		return Findings{}, refuse("the proof has not the members that the attestation began with")
+		return Findings{}, refused("the proof has not the members that the attestation began with")
 	}
 	switch {
 	case none:

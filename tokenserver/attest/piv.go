@@ -33,7 +33,7 @@ func VerifyPIV(t Trust, c PIVCase) (Findings, error) {
 	device := pivKey{"device", c.Keys.Device, c.Start.Device, c.Proof.Device}
 	if c.Keys.Device == nil {
 		if len(device.chain) > 0 || len(device.signature) > 0 {
-			return Findings{}, refuse("the token says something of a device key that it does not hold")
+			return Findings{}, refused("the token says something of a device key that it does not hold")
 		}
 		slot, err := approval.verify(t, c.Nonce)
 		if err != nil {
@@ -58,7 +58,7 @@ func verifyBoth(t Trust, nonce []byte, device, approval pivKey) (f Findings, err
 	// same too.
 	sameIssuer := slices.EqualFunc(device.chain[1:], approval.chain[1:], func(x, y protocol.Blob) bool { return bytes.Equal(x, y) })
 	if !sameIssuer || a.serial != d.serial || a.firmware != d.firmware || a.form != d.form {
-		return f, refuse("the device key and the approval key are on two tokens")
+		return f, refused("the device key and the approval key are on two tokens")
 	}
 	if f.Device, err = d.deviceFinding(); err != nil {
 		return f, err
@@ -75,7 +75,7 @@ func (k pivKey) verify(t Trust, nonce []byte) (pivSlot, error) {
 	}
 	public, ok := k.public.(interface{ Equal(x crypto.PublicKey) bool })
 	if !ok || !public.Equal(leaf.PublicKey) {
-		return pivSlot{}, refuse("the %s key is not the one that the token attests", k.role)
+		return pivSlot{}, refused("the %s key is not the one that the token attests", k.role)
 	}
 	// The certificate's method is there to verify any signature by its key.
 	algorithm := x509.ECDSAWithSHA256
@@ -83,7 +83,7 @@ func (k pivKey) verify(t Trust, nonce []byte) (pivSlot, error) {
 		algorithm = x509.SHA256WithRSA
 	}
 	if leaf.CheckSignature(algorithm, protocol.PIVChallenge(nonce), k.signature) != nil {
-		return pivSlot{}, refuse("the %s key did not sign the challenge", k.role)
+		return pivSlot{}, refused("the %s key did not sign the challenge", k.role)
 	}
 	return readPIVSlot(k.role, leaf)
 }

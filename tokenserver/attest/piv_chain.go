@@ -2,58 +2,36 @@ package attest
 
 import (
 	"crypto/x509"
-	"slices"
 
 	"countersign/protocol"
 )
 
-// maxPIVChain is the slot's certificate, the token's and two between that and
-// a root, as Yubico has them since firmware 5.7.4.
-const maxPIVChain = 4
-
 // verifyPIVChain returns a slot's certificate if what was sent is the path from
 // it to below a root, and nothing else.
 func verifyPIVChain(t Trust, role string, sent []protocol.Blob) (*x509.Certificate, error) {
-	if len(sent) < 2 || len(sent) > maxPIVChain {
-		return nil, refuse("the %s key's attestation is not 2 to %d certificates", role, maxPIVChain)
+	of := role + " key's slot"
+	chain, err := parseChain(of, sent)
+	if err != nil {
+		return nil, err
 	}
-	certs := make([]*x509.Certificate, len(sent))
-	for i, der := range sent {
-		var err error
-		if certs[i], err = x509.ParseCertificate(der); err != nil {
-			return nil, refuse("a certificate of the %s key's attestation is malformed", role)
-		}
+	if len(chain) < 2 || chain[0].IsCA {
+		return nil, refused("the chain of the %s is not a slot's and its token's", of)
 	}
-	if certs[0].IsCA {
-		return nil, refuse("the %s key's attestation is a CA certificate", role)
-	}
-	issuers := x509.NewCertPool()
-	for _, c := range certs[1:] {
+	for i, c := range chain[1:] {
 		// A slot's key signs whatever its owner wants. Its certificate must not
 		// pass for that of the token's attestation key.
 		if len(extensions(c, oidPIVPolicy())) > 0 {
-			return nil, refuse("the %s key's attestation is issued by a slot", role)
+			return nil, refused("the chain of the %s has a certificate that a slot issued", of)
 		}
-		issuers.AddCert(asIssuer(c, len(certs)))
+		chain[i+1] = asIssuer(c, len(chain))
 	}
-	paths, err := certs[0].Verify(x509.VerifyOptions{
-		Roots: t.roots(), Intermediates: issuers, CurrentTime: t.Now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-	if err != nil {
-		return nil, refuse("the %s key's attestation does not lead to a root that this server trusts now", role)
-	}
-	exact := func(path []*x509.Certificate) bool {
-		return slices.EqualFunc(path[:len(path)-1], certs, (*x509.Certificate).Equal)
-	}
-	if !slices.ContainsFunc(paths, exact) {
-		return nil, refuse("the %s key's attestation is not the path to below its root", role)
-	}
-	return certs[0], nil
+	return chain[0], t.verifyChain(of, chain)
 }
 
-// asIssuer makes up for tokens of before firmware 5.4, whose own certificate
-// does not say that it may issue. It must be Yubico's by its looks and come
-// straight from a root; one that says it may not issue is left as it is.
+// asIssuer makes up for the tokens, seen up to firmware 5.2.4, whose own
+// certificate does not say that it may issue. It must be Yubico's by its looks
+// and come straight from a root; one that says it may not issue is left as it
+// is.
 func asIssuer(c *x509.Certificate, length int) *x509.Certificate {
 	old := !c.BasicConstraintsValid && length == 2 && c.Subject.String() == "CN=Yubico PIV Attestation" && len(extensions(c, oidPIVFirmware())) == 1
 	if !old {

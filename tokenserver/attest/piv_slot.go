@@ -54,7 +54,7 @@ func readPIVSlot(role string, cert *x509.Certificate) (pivSlot, error) {
 		return s, err
 	}
 	if s.form = form[0]; s.model() == "" {
-		return s, refuse("the %s key's token has a form factor that is not known", role)
+		return s, refused("the %s key's token has a form factor that is not known", role)
 	}
 	serial, err := extension(cert, role, oidPIVSerial(), 0)
 	if err != nil {
@@ -68,7 +68,7 @@ func readPIVSlot(role string, cert *x509.Certificate) (pivSlot, error) {
 func extension(cert *x509.Certificate, role string, id asn1.ObjectIdentifier, size int) ([]byte, error) {
 	found := extensions(cert, id)
 	if len(found) != 1 || size > 0 && len(found[0]) != size {
-		return nil, refuse("the %s key's attestation does not say what it must of the token: %s", role, id)
+		return nil, refused("the %s key's attestation does not say what it must of the token: %s", role, id)
 	}
 	return found[0], nil
 }
@@ -86,7 +86,7 @@ func readSerial(role string, der []byte) (n int64, err error) {
 	rest, err := asn1.Unmarshal(der, &n)
 	again, _ := asn1.Marshal(n)
 	if err != nil || len(rest) > 0 || n <= 0 || n > 1<<32-1 || !bytes.Equal(again, der) {
-		return 0, refuse("the %s key's attestation has no serial number of a token", role)
+		return 0, refused("the %s key's attestation has no serial number of a token", role)
 	}
 	return n, nil
 }
@@ -95,7 +95,7 @@ func readSerial(role string, der []byte) (n int64, err error) {
 // of the user, and one that waits for a PIN or a touch would hang the service.
 func (s pivSlot) deviceFinding() (*Finding, error) {
 	if s.pin != pinNever || s.touch != touchNever {
-		return nil, refuse("the device key's slot does not have PIN policy never and touch policy never")
+		return nil, refused("the device key's slot does not have PIN policy never and touch policy never")
 	}
 	return s.finding(), nil
 }
@@ -104,10 +104,10 @@ func (s pivSlot) deviceFinding() (*Finding, error) {
 // token remembers is not given each time.
 func (s pivSlot) approvalFinding() (*Finding, error) {
 	if s.pin != pinAlways {
-		return nil, refuse("the approval key's slot does not have PIN policy always")
+		return nil, refused("the approval key's slot does not have PIN policy always")
 	}
 	if s.touch != touchNever && s.touch != touchAlways {
-		return nil, refuse("the approval key's slot has neither touch policy always nor never")
+		return nil, refused("the approval key's slot has neither touch policy always nor never")
 	}
 	f := s.finding()
 	f.PINBound, f.PINCounter, f.TouchBound = true, protocol.PINCounterToken, s.touch == touchAlways

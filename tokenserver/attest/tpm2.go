@@ -58,18 +58,18 @@ func VerifyTPM2(t Trust, c TPM2Case) (Findings, error) {
 	if len(c.Nonce) != secretSize || len(c.Secret) != secretSize {
 		return Findings{}, errors.New("attest: nonce and secret have 32 bytes")
 	}
+	if subtle.ConstantTimeCompare(c.Proof.Secret, c.Secret) != 1 {
+		return Findings{}, refused("the TPM has not opened its credential")
+	}
+	if err := c.checkMembers(); err != nil {
+		return Findings{}, err
+	}
 	ek, err := t.endorsement(c.Start.EKChain)
 	if err != nil {
 		return Findings{}, err
 	}
 	ak, err := parseAttester(c.Start.AK)
 	if err != nil {
-		return Findings{}, err
-	}
-	if subtle.ConstantTimeCompare(c.Proof.Secret, c.Secret) != 1 {
-		return Findings{}, refused("the TPM has not opened its credential")
-	}
-	if err := c.checkMembers(); err != nil {
 		return Findings{}, err
 	}
 	j := &tpm2Judge{ak: ak, nonce: c.Nonce}

@@ -35,11 +35,12 @@ func (t Trust) endorsement(sent []protocol.Blob) (*endorsement, error) {
 	if err != nil {
 		return nil, err
 	}
+	const secrets = x509.KeyUsageKeyEncipherment | x509.KeyUsageKeyAgreement | x509.KeyUsageDataEncipherment
 	kpEKCertificate := asn1.ObjectIdentifier{2, 23, 133, 8, 1}
 	switch {
-	case leaf.IsCA || !leaf.BasicConstraintsValid:
-		return nil, refused("the certificate of the endorsement key does not say that it is none of an authority")
-	case leaf.KeyUsage != usage:
+	case leaf.IsCA:
+		return nil, refused("the certificate of the endorsement key is one of an authority")
+	case leaf.KeyUsage&usage == 0 || leaf.KeyUsage&^secrets != 0:
 		return nil, refused("the certificate of the endorsement key allows another use of the key")
 	case !slices.ContainsFunc(leaf.UnknownExtKeyUsage, kpEKCertificate.Equal):
 		return nil, refused("the certificate is not one of an endorsement key")

@@ -2,7 +2,6 @@ package attest_test
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/json"
@@ -15,6 +14,8 @@ import (
 	"countersign/internal/testenv"
 	"countersign/protocol"
 	"countersign/tokenserver/attest"
+
+	"github.com/google/go-tpm/tpm2"
 )
 
 // enrollment is one attestation as it crosses the wire, with what the server
@@ -147,9 +148,10 @@ func enroll(t testing.TB, p *tpm.Provider, trust attest.Trust, device, approval 
 	return e
 }
 
-func equalKeys(a, b crypto.PublicKey) bool {
-	k, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && k.Equal(b)
+// rsaOf is the same for servers that take only RSA.
+func rsaOf(t hsm.Template) hsm.Template {
+	t.Algorithm = hsm.RS256
+	return t
 }
 
 // A chip from a factory, the back end that ships, and a server that trusts the
@@ -162,6 +164,7 @@ func TestTPM2EndToEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	deviceRSA, approvalRSA := create(t, p, rsaOf(template(false))), create(t, p, rsaOf(template(true)))
 	isChip := protocol.Chip{Vendor: "id:00001014", Model: "swtpm", Firmware: status.Firmware}
 	onDevice := &attest.Finding{Format: "tpm2", Chip: isChip}
 	onApproval := &attest.Finding{Format: "tpm2", PINBound: true, PINCounter: "index", Chip: isChip}
@@ -170,6 +173,8 @@ func TestTPM2EndToEnd(t *testing.T) {
 		want             attest.Findings
 	}{
 		"both keys":                {device, approval, attest.Findings{Device: onDevice, Approval: onApproval}},
+		"both keys RSA":            {deviceRSA, approvalRSA, attest.Findings{Device: onDevice, Approval: onApproval}},
+		"one of them RSA":          {device, approvalRSA, attest.Findings{Device: onDevice, Approval: onApproval}},
 		"approval key on a token":  {device, nil, attest.Findings{Device: onDevice}},
 		"renewal of the PIN's key": {nil, approval, attest.Findings{Approval: onApproval}},
 	} {
@@ -183,5 +188,24 @@ func TestTPM2EndToEnd(t *testing.T) {
 				t.Errorf("found\n%s\nwant\n%s", mustJSON(t, got), want)
 			}
 		})
+	}
+}
+
+// A chip that does not know PIN indices: its keys are attested, and the PIN is
+// not called bound.
+func TestTPM2EndToEndWithoutPINIndex(t *testing.T) {
+	chip, maker := testenv.StartManufacturedTPM(t)
+	rec := testenv.RecordTPM(t, chip)
+	rec.Answer(tpm2.TPMCCNVDefineSpace, tpm2.TPMRCAttributes)
+	p := openTPM(t, rec.Spec())
+	for _, tmpl := range []hsm.Template{template(true), rsaOf(template(true))} {
+		e := enroll(t, p, trust(maker.Issuer), create(t, p, template(false)), create(t, p, tmpl))
+		found, err := e.verify()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f := found.Approval; f.PINBound || f.PINCounter != protocol.PINCounterLockout {
+			t.Errorf("found %+v", f)
+		}
 	}
 }

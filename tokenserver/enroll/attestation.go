@@ -54,32 +54,31 @@ func (s *Service) open(a *applicant) error {
 			return err
 		}
 	}
+	keys, err := a.keys()
+	if err != nil {
+		return err
+	}
 	trust, err := s.trust()
 	if err != nil {
 		return err
 	}
-	opened, err := attest.Open(trust, a.attestation.Start)
+	opened, err := attest.Open(trust, a.attestation.Start, keys)
 	a.attestation.Credential, a.attestation.Secret = opened.Credential, opened.Secret
 	return err
 }
 
 // judge takes the proof and gives the device its verdicts.
 func (s *Service) judge(a *applicant, proof *protocol.ProofAttestation) error {
-	device, err := pki.ParseCSR(a.device.DeviceCSR, protocol.RoleDevice)
+	keys, err := a.keys()
 	if err != nil {
-		return internal("stored request", err)
-	}
-	approval, err := pki.ParseCSR(a.device.ApprovalCSR, protocol.RoleApproval)
-	if err != nil {
-		return internal("stored request", err)
+		return err
 	}
 	trust, err := s.trust()
 	if err != nil {
 		return err
 	}
 	found, err := attest.Verify(trust, attest.Case{
-		Start: a.attestation.Start, Proof: proof, Nonce: a.device.Challenge, Secret: a.attestation.Secret,
-		Keys: attest.Keys{Device: device, Approval: approval},
+		Start: a.attestation.Start, Proof: proof, Nonce: a.device.Challenge, Secret: a.attestation.Secret, Keys: keys,
 	})
 	if err != nil {
 		return err
@@ -88,6 +87,19 @@ func (s *Service) judge(a *applicant, proof *protocol.ProofAttestation) error {
 	a.device.Verdict = attest.Verdict(found.Approval, a.device.Facts)
 	a.device.DeviceVerdict = attest.Verdict(found.Device, a.device.Facts)
 	return s.Attestation.check(a.device)
+}
+
+// keys are those that the device asked certificates for, which was checked.
+func (a *applicant) keys() (attest.Keys, error) {
+	device, err := pki.ParseCSR(a.device.DeviceCSR, protocol.RoleDevice)
+	if err != nil {
+		return attest.Keys{}, internal("stored request", err)
+	}
+	approval, err := pki.ParseCSR(a.device.ApprovalCSR, protocol.RoleApproval)
+	if err != nil {
+		return attest.Keys{}, internal("stored request", err)
+	}
+	return attest.Keys{Device: device, Approval: approval}, nil
 }
 
 func (s *Service) trust() (attest.Trust, error) {

@@ -3,7 +3,6 @@ package virtualpiv
 import (
 	"context"
 	"crypto"
-	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/rsa"
@@ -37,7 +36,7 @@ func (c *Card) generalAuthenticate(ctx context.Context, cmd command) ([]byte, st
 		return c.authenticateManager(ctx, cmd, in)
 	}
 	k := c.keys[Slot(cmd.p2)]
-	if k == nil || k.algorithm() != Algorithm(cmd.p1) {
+	if k == nil || k.algorithm() != algorithmID(cmd.p1) {
 		return nil, swWrongData
 	}
 	if !c.allowed(ctx, k) {
@@ -109,14 +108,10 @@ func (k *key) agree(point []byte) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
-	peer, err := peerKey(own.Curve(), point)
+	peer, err := own.Curve().NewPublicKey(point)
 	if err != nil {
 		return nil, false
 	}
 	shared, err := own.ECDH(peer)
 	return shared, err == nil
-}
-
-func peerKey(curve ecdh.Curve, point []byte) (*ecdh.PublicKey, error) {
-	return curve.NewPublicKey(point)
 }

@@ -74,10 +74,10 @@ func (c *Card) Personalize(tb testing.TB, pin, puk string, managementKey []byte)
 	c.management.algorithm, c.management.value = algorithm, slices.Clone(managementKey)
 }
 
-func (c *Card) algorithmFor(managementKey []byte) (Algorithm, bool) {
-	for _, a := range []Algorithm{c.management.algorithm, AES128, AES192, AES256} {
+func (c *Card) algorithmFor(managementKey []byte) (algorithmID, bool) {
+	for _, a := range []algorithmID{c.management.algorithm, algAES128, algAES192, algAES256} {
 		if managementKeySize(a) == len(managementKey) {
-			return a, a == TDES || c.firmware.atLeast(5, 4)
+			return a, a == algTDES || c.firmware.atLeast(5, 4)
 		}
 	}
 	return 0, false

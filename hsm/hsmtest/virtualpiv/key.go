@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// Algorithm is an algorithm identifier of SP 800-78-4.
-type Algorithm byte
+// algorithmID names an algorithm (SP 800-78-4, table 6-2).
+type algorithmID byte
 
 // The algorithms that the card knows.
 const (
-	TDES    Algorithm = 0x03
-	RSA2048 Algorithm = 0x07
-	AES128  Algorithm = 0x08
-	AES192  Algorithm = 0x0a
-	AES256  Algorithm = 0x0c
-	P256    Algorithm = 0x11
-	P384    Algorithm = 0x14
+	algTDES    algorithmID = 0x03
+	algRSA2048 algorithmID = 0x07
+	algAES128  algorithmID = 0x08
+	algAES192  algorithmID = 0x0a
+	algAES256  algorithmID = 0x0c
+	algP256    algorithmID = 0x11
+	algP384    algorithmID = 0x14
 )
 
 // Slot is the reference of a private key.
@@ -70,15 +70,15 @@ type key struct {
 	touched     time.Time
 }
 
-func (k *key) algorithm() Algorithm {
+func (k *key) algorithm() algorithmID {
 	switch priv := k.private.(type) {
 	case *ecdsa.PrivateKey:
 		if priv.Curve == elliptic.P384() {
-			return P384
+			return algP384
 		}
-		return P256
+		return algP256
 	default:
-		return RSA2048
+		return algRSA2048
 	}
 }
 
@@ -100,24 +100,24 @@ func (k *key) publicFields() []byte {
 	}
 }
 
-func curveOf(a Algorithm) elliptic.Curve {
+func curveOf(a algorithmID) elliptic.Curve {
 	switch a {
-	case P256:
+	case algP256:
 		return elliptic.P256()
-	case P384:
+	case algP384:
 		return elliptic.P384()
 	default:
 		return nil
 	}
 }
 
-func newPrivateKey(a Algorithm) (crypto.Signer, bool) {
+func newPrivateKey(a algorithmID) (crypto.Signer, bool) {
 	var priv crypto.Signer
 	var err error
 	switch a {
-	case P256, P384:
+	case algP256, algP384:
 		priv, err = ecdsa.GenerateKey(curveOf(a), rand.Reader)
-	case RSA2048:
+	case algRSA2048:
 		priv, err = rsa.GenerateKey(rand.Reader, 2048)
 	default:
 		return nil, false

@@ -23,7 +23,7 @@ func (c *Card) generateKey(cmd command) ([]byte, status) {
 	if !ok || len(algorithm) != 1 {
 		return nil, swWrongData
 	}
-	priv, ok := newPrivateKey(Algorithm(algorithm[0]))
+	priv, ok := newPrivateKey(algorithmID(algorithm[0]))
 	if !ok {
 		return nil, swWrongData
 	}
@@ -56,7 +56,7 @@ func (c *Card) importKey(cmd command) status {
 	if !ok {
 		return swWrongData
 	}
-	priv, ok := parsePrivateKey(Algorithm(cmd.p1), in)
+	priv, ok := parsePrivateKey(algorithmID(cmd.p1), in)
 	if !ok {
 		return swWrongData
 	}
@@ -68,8 +68,8 @@ func (c *Card) importKey(cmd command) status {
 	return swOK
 }
 
-func parsePrivateKey(a Algorithm, in fields) (crypto.Signer, bool) {
-	if a == RSA2048 {
+func parsePrivateKey(a algorithmID, in fields) (crypto.Signer, bool) {
+	if a == algRSA2048 {
 		return parseRSA(in)
 	}
 	secret, ok := in.get(0x06)

@@ -16,7 +16,7 @@ const slotManagement = 0x9b
 
 // managementKey is the symmetric key of whoever sets the card up.
 type managementKey struct {
-	algorithm Algorithm
+	algorithm algorithmID
 	value     []byte
 	touch     byte
 }
@@ -24,9 +24,9 @@ type managementKey struct {
 // factoryManagementKey has the same bytes on each YubiKey, and since firmware
 // 5.7 another algorithm.
 func factoryManagementKey(f firmware) managementKey {
-	k := managementKey{TDES, factoryManagementValue(), touchNever}
+	k := managementKey{algTDES, factoryManagementValue(), touchNever}
 	if f.atLeast(5, 7) {
-		k.algorithm = AES192
+		k.algorithm = algAES192
 	}
 	return k
 }
@@ -35,13 +35,13 @@ func factoryManagementValue() []byte {
 	return bytes.Repeat([]byte{1, 2, 3, 4, 5, 6, 7, 8}, 3)
 }
 
-func managementKeySize(a Algorithm) int {
+func managementKeySize(a algorithmID) int {
 	switch a {
-	case TDES, AES192:
+	case algTDES, algAES192:
 		return 24
-	case AES128:
+	case algAES128:
 		return 16
-	case AES256:
+	case algAES256:
 		return 32
 	default:
 		return 0
@@ -50,7 +50,7 @@ func managementKeySize(a Algorithm) int {
 
 // block is the key's cipher. A key that the card has accepted has one.
 func (k managementKey) block() (cipher.Block, error) {
-	if k.algorithm == TDES {
+	if k.algorithm == algTDES {
 		return des.NewTripleDESCipher(k.value)
 	}
 	return aes.NewCipher(k.value)
@@ -68,7 +68,7 @@ func (k managementKey) encrypt(plain []byte) ([]byte, bool) {
 
 // blockSize is that of the key's cipher.
 func (k managementKey) blockSize() int {
-	if k.algorithm == TDES {
+	if k.algorithm == algTDES {
 		return des.BlockSize
 	}
 	return aes.BlockSize
@@ -80,7 +80,7 @@ func (k managementKey) blockSize() int {
 func (c *Card) authenticateManager(ctx context.Context, cmd command, in fields) ([]byte, status) {
 	k := c.management
 	// Algorithm 00 is an old name of three-key 3DES.
-	if a := Algorithm(cmd.p1); a != k.algorithm && (a != 0 || k.algorithm != TDES) {
+	if a := algorithmID(cmd.p1); a != k.algorithm && (a != 0 || k.algorithm != algTDES) {
 		return nil, swWrongData
 	}
 	witness, hasWitness := in.get(tagWitness)
@@ -144,12 +144,12 @@ func (c *Card) setManagementKey(cmd command) status {
 		return swWrongP1P2
 	case len(d) < 3 || d[1] != slotManagement || int(d[2]) != len(d)-3:
 		return swWrongData
-	case managementKeySize(Algorithm(d[0])) != len(d)-3:
+	case managementKeySize(algorithmID(d[0])) != len(d)-3:
 		return swWrongData
-	case Algorithm(d[0]) != TDES && !c.firmware.atLeast(5, 4):
+	case algorithmID(d[0]) != algTDES && !c.firmware.atLeast(5, 4):
 		return swWrongData
 	default:
-		c.management = managementKey{Algorithm(d[0]), slices.Clone(d[3:]), touch}
+		c.management = managementKey{algorithmID(d[0]), slices.Clone(d[3:]), touch}
 		return swOK
 	}
 }
