@@ -17,7 +17,7 @@ import (
 
 // ownerCredential is the name of the systemd credential with the TPM's owner
 // password.
-const ownerCredential = "tpm-owner-password"
+const ownerCredential = "tpm-owner-password" //nolint:gosec // the name of a file, not what is in it
 
 // chips opens the back ends that the configuration names, the TPM first. None
 // of them touches its hardware yet.
