@@ -8,10 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
-	"encoding/pem"
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -194,23 +191,5 @@ func TestVendors(t *testing.T) {
 		if got, ok := attest.VendorName(id); got != want || !ok {
 			t.Errorf("%s: %q, want %q", id, got, want)
 		}
-	}
-}
-
-// What this computer trusts for web servers says nothing about chips.
-func TestSystemRootsAreNotTaken(t *testing.T) {
-	c := newClaim(t)
-	file := filepath.Join(t.TempDir(), "roots.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.root.cert.Raw}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("SSL_CERT_FILE", file)
-	t.Setenv("SSL_CERT_DIR", t.TempDir())
-	if _, err := c.issuer.cert.Verify(x509.VerifyOptions{}); err != nil {
-		t.Fatalf("the system does not trust the root, so this test shows nothing: %v", err)
-	}
-	c.trust.Roots = nil
-	if err := c.open(); err == nil {
-		t.Error("a chain under a root of the system's was taken")
 	}
 }
