@@ -100,14 +100,16 @@ func (n *renewing) holder() holder {
 	return holder{provider: n.old.provider, approval: true, keys: []hsm.Key{n.key}}
 }
 
-// claim asks the chip who it is, as an enrollment does.
+// claim asks the chip who it is, where it has proved the old key: else either
+// the chip cannot or the server would not believe it, and whoever enrolled said
+// to go without.
 func (n *renewing) claim(ctx context.Context) error {
-	c, err := n.holder().claim(ctx)
-	if errors.Is(err, hsm.ErrNoAttestation) {
-		n.Unattested = reachText(err)
+	if s := n.profile.get(); !s.Verdict.Attested {
+		n.Unattested = s.Unattested
 		n.request.Attestation.Format = protocol.AttestationNone
 		return nil
 	}
+	c, err := n.holder().claim(ctx)
 	if err != nil {
 		return onChip(n.old.provider.Name(), fmt.Errorf("attestation: %w", err))
 	}

@@ -13,7 +13,9 @@ import (
 // renewal is a new approval key at work, whose old one is not given back yet.
 type renewal struct {
 	*state.Renewal
-	done chan struct{}
+	// stored says that the profile's own files have the new key.
+	stored bool
+	done   chan struct{}
 }
 
 // acknowledgeWait is how long who changes a PIN waits for the old key's end.
@@ -46,22 +48,26 @@ func (p *profile) adopt(r *state.Renewal) (*renewal, error) {
 			return nil, err
 		}
 	}
-	if err := p.storeRenewal(r); err != nil {
+	out := &renewal{Renewal: r, done: make(chan struct{})}
+	if err := p.storeRenewal(out); err != nil {
 		p.agent.cfg.Log.Error("new key not stored yet", "profile", s.ID, "error", err)
 	}
 	p.current.Store(key)
 	p.agent.cfg.Log.Info("approval key renewed", "profile", s.ID, "attested", r.Renewed.Attestation.Attested)
-	out := &renewal{r, make(chan struct{})}
 	p.renewed <- out
 	return out, nil
 }
 
 // storeRenewal writes a saved renewal into the profile. It may be repeated.
-func (p *profile) storeRenewal(r *state.Renewal) error {
+func (p *profile) storeRenewal(r *renewal) error {
 	p.saving.Lock()
 	defer p.saving.Unlock()
+	if r.stored {
+		return nil
+	}
 	s := p.get()
-	err := p.agent.cfg.State.CompleteRenewal(&s, r)
+	err := p.agent.cfg.State.CompleteRenewal(&s, r.Renewal)
+	r.stored = err == nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stored.Keys, p.stored.ApprovalKey, p.stored.ApprovalChain = s.Keys, s.ApprovalKey, s.ApprovalChain
@@ -78,7 +84,7 @@ func (p *profile) loadRenewal() error {
 	}
 	p.agent.reserved.hold(r.Reserved...)
 	p.changing.Store(true)
-	p.renewed <- &renewal{r, make(chan struct{})}
+	p.renewed <- &renewal{Renewal: r, stored: true, done: make(chan struct{})} // by whoever read the profile
 	return nil
 }
 
@@ -97,7 +103,7 @@ func (p *profile) settleRenewal(ctx context.Context, client *upstream.Client, r 
 	log := p.agent.cfg.Log.With("profile", p.get().ID)
 	var backoff upstream.Backoff
 	for ctx.Err() == nil {
-		err := p.acknowledge(ctx, client, r.Renewal)
+		err := p.acknowledge(ctx, client, r)
 		if err == nil {
 			log.Info("renewal of the approval key done")
 			close(r.done)
@@ -115,7 +121,7 @@ func (p *profile) settleRenewal(ctx context.Context, client *upstream.Client, r 
 // answered whatever the old one signed, and gives the old key back to its chip.
 // Each step may be repeated. Where the server has ended the enrollment there is
 // nobody left to tell.
-func (p *profile) acknowledge(ctx context.Context, client *upstream.Client, r *state.Renewal) error {
+func (p *profile) acknowledge(ctx context.Context, client *upstream.Client, r *renewal) error {
 	if err := p.agent.reserved.settle(r.Reserved); err != nil {
 		return err
 	}
@@ -129,7 +135,7 @@ func (p *profile) acknowledge(ctx context.Context, client *upstream.Client, r *s
 	if _, final := upstream.Final(err); err != nil && !final {
 		return err
 	}
-	return p.giveBack(ctx, r)
+	return p.giveBack(ctx, r.Renewal)
 }
 
 // giveBack removes the old key from its chip and forgets the renewal. Where the

@@ -72,7 +72,7 @@ func completeRenewal(dir string, p *Profile, r *Renewal) error {
 	for i, cert := range r.Renewed.Chain {
 		p.ApprovalChain[i] = cert
 	}
-	return errors.Join(p.Keys.save(dir), writeJSON(filepath.Join(dir, profileFile), p))
+	return errors.Join(writeFile(filepath.Join(dir, approvalFile), r.Key), writeJSON(filepath.Join(dir, profileFile), p))
 }
 
 // resumeRenewal makes good a crash between SaveRenewal and CompleteRenewal.
