@@ -25,8 +25,14 @@ help: ## list the targets
 deps: ## install what is missing; SET=demo, test, lint, vuln or vm takes one set only
 	@scripts/deps $(SET)
 
-build: ## build the three binaries in bin/
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+# Tokens are reached through the system's PC/SC library, which takes cgo; the
+# other two binaries are static whatever is asked for.
+CGO_ENABLED ?= 1
+
+build: ## build the three binaries in bin/; CGO_ENABLED=0 leaves tokens out
+	@if [ '$(CGO_ENABLED)' != 0 ]; then scripts/deps build; fi
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/countersign ./cmd/countersign-server
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/countersignd
 
 test: ## run all tests with the race detector
 	@scripts/deps test

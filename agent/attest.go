@@ -29,15 +29,14 @@ func (n *enrolling) holders(device, approval hsm.Key) []holder {
 // claim asks the chips who they are. Without a claim for the approval key there
 // is no attestation at all, and the reason is kept; any other failure is one.
 func (n *enrolling) claim(ctx context.Context, device, approval hsm.Key) error {
-	n.Start.Attestation = protocol.StartAttestation{Format: protocol.AttestationNone}
 	start := protocol.StartAttestation{}
 	claims := map[string]hsm.Claim{}
 	for _, h := range n.holders(device, approval) {
 		c, err := h.claim(ctx)
 		if errors.Is(err, hsm.ErrNoAttestation) {
 			n.log.Info("keys are not attested", "provider", h.provider.Name(), "reason", err)
-			n.Unattested = reachText(err)
 			if h.approval {
+				n.noClaim(reachText(err))
 				return nil
 			}
 			continue
@@ -53,6 +52,11 @@ func (n *enrolling) claim(ctx context.Context, device, approval hsm.Key) error {
 	}
 	n.Start.Attestation, n.Claims = start, claims
 	return nil
+}
+
+// noClaim begins an enrollment in which nothing is proved, and keeps the reason.
+func (n *enrolling) noClaim(reason string) {
+	n.Start.Attestation, n.Unattested = protocol.StartAttestation{Format: protocol.AttestationNone}, reason
 }
 
 func (h holder) claim(ctx context.Context) (hsm.Claim, error) {

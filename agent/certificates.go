@@ -6,12 +6,6 @@ import (
 	"countersign/hsm"
 )
 
-// certificateKeeper is a Key whose chip has room for its certificate, beside
-// the key and for other programs to read.
-type certificateKeeper interface {
-	StoreCertificate(ctx context.Context, der []byte, auth hsm.Auth) error
-}
-
 // keepCertificates writes the issued certificates where the chips keep them.
 // Nothing of ours reads them there, so a failure is only logged.
 func (n *enrolling) keepCertificates(ctx context.Context, p *profile) {
@@ -27,7 +21,7 @@ func (n *enrolling) keepCertificates(ctx context.Context, p *profile) {
 	}{{p.device, s.DeviceChain[0]}, {p.approval, s.ApprovalChain[0]}} {
 		key, err := k.key.open(ctx)
 		if err == nil {
-			if keeper, ok := key.(certificateKeeper); ok {
+			if keeper, ok := key.(hsm.CertificateKeeper); ok {
 				err = keeper.StoreCertificate(ctx, k.der, n.auth)
 			}
 		}

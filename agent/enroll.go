@@ -32,6 +32,8 @@ type plan struct {
 	device, approval hsm.Provider
 	// template is the approval key's.
 	template hsm.Template
+	// silent keeps the chips from proving anything.
+	silent bool
 }
 
 // enrolling is one enrollment at work, with a person who waits for it or, after
@@ -125,7 +127,7 @@ func (a *Agent) plan(ctx context.Context, in ipc.Enrollment) (plan, error) {
 	if !ok {
 		return plan{}, ipc.Errorf(ipc.CodeChipUnavailable, missingCure(kind), "this service keeps no keys in %.40q", kind)
 	}
-	p := plan{device: approval, approval: approval, template: hsm.Template{
+	p := plan{device: approval, approval: approval, silent: in.NoAttestation, template: hsm.Template{
 		PINBound: true, Touch: in.Touch, Algorithm: hsm.Algorithm(in.Algorithm), Token: token, KeepAdmin: in.KeepAdmin,
 	}}
 	if kind != kindTPM {

@@ -66,7 +66,9 @@ func serverCure(code string) string {
 	case protocol.ProblemUserLocked:
 		return "ask the administrator of the server"
 	case protocol.ProblemAttestation:
-		return "enroll with hardware that the server trusts, or have its maker's root added there: countersign-server attestation root add FILE"
+		return "have the root of the chip's maker added at the server: countersign-server attestation root add FILE; or, where the server lets such devices in: countersign enroll LINK --no-attestation"
+	case protocol.ProblemPolicy:
+		return "enroll with hardware that meets the server's policy"
 	}
 	return "see the list of errors in the documentation"
 }

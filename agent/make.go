@@ -47,6 +47,10 @@ func (n *enrolling) make(ctx context.Context, p plan) error {
 	if made[1], err = n.newKey(ctx, p.approval, p.template, &n.ApprovalKey, &n.Keys.Approval, &n.Start.ApprovalCSR); err != nil {
 		return err
 	}
+	if p.silent {
+		n.noClaim("the enrollment was asked to leave it out")
+		return nil
+	}
 	return n.claim(ctx, made[0], made[1])
 }
 

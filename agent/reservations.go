@@ -151,9 +151,13 @@ func (r *reservations) remove(ctx context.Context, res state.Reservation, auth h
 	defer cancel()
 	p := r.chips.named(res.Provider)
 	var err error
-	if len(res.Key) > 0 {
+	reclaimer, can := p.(hsm.Reclaimer)
+	switch {
+	case len(res.Key) > 0:
 		err = deleteKey(ctx, p, res.Key, auth)
-	} else {
+	case can && !auth.PIN.Empty():
+		err = onChip(p.Name(), reclaimer.Reclaim(ctx, res.Data, auth))
+	default:
 		err = onChip(p.Name(), p.Release(ctx, res.Data))
 	}
 	if err != nil {

@@ -111,6 +111,9 @@ type Enrollment struct {
 	Algorithm string
 	// Touch makes every use of the approval key take a touch.
 	Touch bool
+	// NoAttestation keeps the chip from proving anything, for a server that
+	// does not know its maker and lets such devices in.
+	NoAttestation bool
 	// KeepAdmin is the consent to replace the management key of a token by a
 	// random one, which the token keeps under its PIN.
 	KeepAdmin bool

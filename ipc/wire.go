@@ -41,10 +41,11 @@ type wireEnrollment struct {
 	Algorithm string `json:"algorithm,omitempty"`
 	Touch     bool   `json:"touch,omitempty"`
 	KeepAdmin bool   `json:"keep_admin,omitempty"`
+	NoProof   bool   `json:"no_attestation,omitempty"`
 }
 
 func (e Enrollment) wire() wireEnrollment {
-	return wireEnrollment{e.URI.Reveal(), e.Key, e.Name, e.PIN.Reveal(), e.Admin.Reveal(), e.Algorithm, e.Touch, e.KeepAdmin}
+	return wireEnrollment{e.URI.Reveal(), e.Key, e.Name, e.PIN.Reveal(), e.Admin.Reveal(), e.Algorithm, e.Touch, e.KeepAdmin, e.NoAttestation}
 }
 
 // DecodeEnrollment reads an Enrollment from a request's body.
@@ -55,7 +56,7 @@ func DecodeEnrollment(r *http.Request) (Enrollment, error) {
 	}
 	return Enrollment{
 		URI: secret.New(w.URI), Key: w.Key, Name: w.Name, PIN: secret.New(w.PIN), Admin: secret.New(w.Admin),
-		Algorithm: w.Algorithm, Touch: w.Touch, KeepAdmin: w.KeepAdmin,
+		Algorithm: w.Algorithm, Touch: w.Touch, KeepAdmin: w.KeepAdmin, NoAttestation: w.NoProof,
 	}, nil
 }
 

@@ -23,7 +23,13 @@ const (
 type config struct {
 	State  string `toml:"state"`
 	Socket string `toml:"socket"`
-	TPM    string `toml:"tpm"`
+	// TPM is what tpm.Open takes; "" is none.
+	TPM string `toml:"tpm"`
+	// PIV is whether tokens are used.
+	PIV bool `toml:"piv"`
+	// TPMOwnerPasswordFile holds the owner password of the TPM; "" is the
+	// systemd credential of that name, where there is one.
+	TPMOwnerPasswordFile string `toml:"tpm_owner_password_file"`
 	// ForbidCLI refuses approvals from outside a prompt or a terminal.
 	ForbidCLI bool `toml:"forbid_cli"`
 
@@ -32,7 +38,7 @@ type config struct {
 
 type flags struct {
 	file, state, socket, tpm string
-	user                     bool
+	user, piv                bool
 }
 
 // defaults are the system service's.
@@ -59,6 +65,7 @@ func (f flags) config() (config, error) {
 			*o.field = o.value
 		}
 	}
+	cfg.PIV = cfg.PIV || f.piv
 	if cfg.Socket == "" {
 		return config{}, usageError{errors.New("XDG_RUNTIME_DIR is not set: name the socket with --socket")}
 	}

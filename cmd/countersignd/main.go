@@ -62,5 +62,6 @@ func command() *cobra.Command {
 	cmd.Flags().StringVar(&f.state, "state", "", "state `directory`")
 	cmd.Flags().StringVar(&f.socket, "socket", "", "unix `socket` to serve")
 	cmd.Flags().StringVar(&f.tpm, "tpm", "", "TPM: device:/dev/tpmrm0 or swtpm:/path/to/socket")
+	cmd.Flags().BoolVar(&f.piv, "piv", false, "use PIV tokens too, through pcscd")
 	return cmd
 }

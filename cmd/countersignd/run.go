@@ -10,14 +10,12 @@ import (
 
 	"countersign/agent"
 	"countersign/agent/state"
-	"countersign/hsm"
-	"countersign/hsm/tpm"
 	"countersign/internal/version"
 	"countersign/ipc"
 )
 
 // run wires the service and serves until ctx ends. It prints "ready" once the
-// socket answers, with or without a TPM.
+// socket answers, with or without its chips.
 func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	dir, err := state.Open(cfg.State)
@@ -25,13 +23,13 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
-	keys, err := tpm.Open(cfg.TPM)
+	keys, closeKeys, err := cfg.chips()
 	if err != nil {
 		return usageError{err}
 	}
-	defer func() { err = errors.Join(err, keys.Close()) }()
+	defer func() { err = errors.Join(err, closeKeys()) }()
 	core, err := agent.New(agent.Config{
-		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: []hsm.Provider{keys}, Log: log,
+		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Log: log,
 		TimeZone: agent.LocalZone(), ForbidCLI: cfg.ForbidCLI,
 	})
 	if err != nil {

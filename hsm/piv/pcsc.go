@@ -78,11 +78,18 @@ type pcscCard struct {
 }
 
 func (p *pcscContext) connect(reader string) (*pcscCard, error) {
+	return p.connectAs(reader, C.SCARD_SHARE_SHARED)
+}
+
+// shareExclusive is for tests that play another program.
+const shareExclusive = C.SCARD_SHARE_EXCLUSIVE
+
+func (p *pcscContext) connectAs(reader string, mode C.DWORD) (*pcscCard, error) {
 	name := C.CString(reader)
 	defer C.free(unsafe.Pointer(name))
 	var card pcscCard
 	err := pcscCheck("SCardConnect", C.SCardConnect(p.c, name,
-		C.SCARD_SHARE_SHARED, C.SCARD_PROTOCOL_T0|C.SCARD_PROTOCOL_T1, &card.handle, &card.protocol))
+		mode, C.SCARD_PROTOCOL_T0|C.SCARD_PROTOCOL_T1, &card.handle, &card.protocol))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +117,7 @@ func (c *pcscCard) end() { C.SCardEndTransaction(c.handle, C.SCARD_LEAVE_CARD) }
 
 // exchange sends one command and returns the response with its status word.
 func (c *pcscCard) exchange(command []byte) ([]byte, error) {
-	send := C.SCARD_IO_REQUEST{dwProtocol: C.ulong(c.protocol), cbPciLength: C.sizeof_SCARD_IO_REQUEST}
+	send := C.SCARD_IO_REQUEST{dwProtocol: c.protocol, cbPciLength: C.sizeof_SCARD_IO_REQUEST}
 	response := make([]byte, C.MAX_BUFFER_SIZE_EXTENDED)
 	size := C.DWORD(len(response))
 	err := pcscCheck("SCardTransmit", C.SCardTransmit(c.handle, &send,

@@ -45,15 +45,26 @@ func (v *visit) withReaders(f func(*pcscContext) error) error {
 
 // withApplet lends a card, shared and alone at it until f returns.
 func (v *visit) withApplet(p *pcscContext, reader string, then disposition, f func(*applet) error) error {
-	done := v.waiting(errSilentService)
+	// pcscd answered a moment ago: it keeps us waiting for somebody else.
+	done := v.waiting(errLockedCard)
 	card, err := p.connect(reader)
 	done()
 	if err != nil {
 		return err
 	}
-	defer func() { card.disconnect(then) }()
-	done = v.waiting(errLockedCard)
-	err = card.begin()
+	err = v.atomically(card, f)
+	if pcscCode(err) != 0 {
+		// To reset a card that is gone would leave pcscd with a reader in
+		// which it does not see the next one.
+		then = leaveCard
+	}
+	card.disconnect(then)
+	return err
+}
+
+func (v *visit) atomically(card *pcscCard, f func(*applet) error) error {
+	done := v.waiting(errLockedCard)
+	err := card.begin()
 	done()
 	if err != nil {
 		return err

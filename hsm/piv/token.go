@@ -53,7 +53,7 @@ func (v *visit) open(where found) (*token, error) {
 }
 
 func (v *visit) openOnce(where found) (*token, error) {
-	done := v.waiting(errSilentService)
+	done := v.waiting(errLockedCard)
 	yk, err := openExclusively(where.reader)
 	done()
 	if err != nil {
@@ -93,8 +93,8 @@ func (t *token) close() {
 	if t.proved {
 		_, err = t.FormFactor()
 	}
-	_ = t.YubiKey.Close() // the card may be gone
-	if err != nil {
+	_ = t.Close() // the card may be gone
+	if err != nil && pcscCode(err) == 0 {
 		_ = t.visit.withReaders(func(p *pcscContext) error {
 			return t.visit.withApplet(p, t.reader, resetCard, func(*applet) error { return nil })
 		})
