@@ -25,7 +25,8 @@ func Open(t Trust, start protocol.StartAttestation, keys Keys) (Opened, error) {
 }
 
 // checkMembers holds the members to the format, which is that of the approval
-// key. Only beside a token may the device key be in a TPM.
+// key. Only beside a token may the device key be in a TPM, and one without a
+// certificate proves nothing of it.
 func checkMembers(start protocol.StartAttestation, keys Keys) error {
 	tpm, piv := start.TPM2 != nil, start.PIV != nil
 	var fits bool
@@ -37,7 +38,7 @@ func checkMembers(start protocol.StartAttestation, keys Keys) error {
 	case protocol.AttestationPIV:
 		// An empty list would be a second way to write that it is missing.
 		elsewhere := piv && start.PIV.Device == nil
-		fits = piv && tpm == (elsewhere && keys.Device != nil)
+		fits = piv && (!tpm || elsewhere && keys.Device != nil)
 	default:
 		return refused("the attestation format is unknown")
 	}
@@ -78,7 +79,11 @@ func Verify(t Trust, c Case) (Findings, error) {
 	case proof.PIV == nil:
 		return VerifyTPM2(t, TPM2Case{*c.Start.TPM2, *proof.TPM2, c.Nonce, c.Secret, c.Keys})
 	case proof.TPM2 == nil:
-		return VerifyPIV(t, PIVCase{*c.Start.PIV, *proof.PIV, c.Nonce, c.Keys})
+		keys := c.Keys
+		if c.Start.PIV.Device == nil {
+			keys.Device = nil // it is not on the token, and nothing is found about it
+		}
+		return VerifyPIV(t, PIVCase{*c.Start.PIV, *proof.PIV, c.Nonce, keys})
 	}
 	return verifyMixed(t, c, proof)
 }
