@@ -7,9 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-tpm/tpm2"
 
 	"countersign/internal/testenv"
 )
@@ -104,7 +107,9 @@ func TestEnrollmentSurvivesAKillAtEachStep(t *testing.T) {
 		s.command("", "user", "add", user).ok(t)
 		d := newDevice(t)
 		d.plain = true
+		d.defineForeignIndex()
 		killed = d.enrollAndDie(s, user, n)
+		d.noLeftovers()
 		d.afterEnrollment(s, p, user)
 		d.proc.kill()
 		d.tpm.Kill()
@@ -134,6 +139,45 @@ func (d *device) enrollAndDie(s *server, user string, n int) bool {
 		d.tb.Fatalf("killed after %s: enroll said done, and the profile is gone", after)
 	}
 	return killed
+}
+
+// defineForeignIndex makes an NV index of another program, where ours are.
+func (d *device) defineForeignIndex() {
+	d.tb.Helper()
+	raw := d.tpm.Dial()
+	defer raw.Close()
+	_, err := tpm2.NVDefineSpace{
+		AuthHandle: tpm2.TPMRHOwner,
+		PublicInfo: tpm2.New2B(tpm2.TPMSNVPublic{
+			NVIndex: foreignIndex, NameAlg: tpm2.TPMAlgSHA256, DataSize: 8,
+			Attributes: tpm2.TPMANV{OwnerWrite: true, OwnerRead: true, NoDA: true},
+		}),
+	}.Execute(raw)
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+}
+
+// foreignIndex is in the range that belongs to owners.
+const foreignIndex tpm2.TPMHandle = 0x01800042
+
+// noLeftovers demands that the chip holds an index for each profile and what is
+// another program's, once the sweeper of the service has done its work.
+func (d *device) noLeftovers() {
+	d.tb.Helper()
+	testenv.Eventually(d.tb, "the reservations to be settled", func() bool {
+		left, _ := filepath.Glob(filepath.Join(d.state(), "reservations", "*"))
+		return len(left) == 0
+	})
+	d.proc.kill()
+	profiles, _ := filepath.Glob(filepath.Join(d.state(), "profiles", "*"))
+	raw := d.tpm.Dial()
+	indices := raw.Indices()
+	raw.Close()
+	if len(indices) != len(profiles)+1 || !slices.Contains(indices, foreignIndex) {
+		d.tb.Fatalf("%d profiles, and the chip holds the indices %x", len(profiles), indices)
+	}
+	d.start()
 }
 
 // count counts a list in a command's JSON.

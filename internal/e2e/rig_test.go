@@ -3,12 +3,14 @@ package e2e
 import (
 	"crypto/ecdsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"countersign/internal/testenv"
@@ -84,6 +86,10 @@ type device struct {
 	proc   *process
 	log    *logBuffer
 	config string
+	// pcscd, where not nil, has the service use tokens.
+	pcscd *testenv.PCSCD
+	// noTPM leaves the TPM to the configuration.
+	noTPM bool
 	// system runs the service as the system's, for every local user.
 	system bool
 	// plain runs a service built without the race detector, where strace
@@ -107,7 +113,11 @@ func startDevice(tb testing.TB) *device {
 
 func newDevice(tb testing.TB) *device {
 	tb.Helper()
-	tpm := testenv.StartSWTPM(tb)
+	return newDeviceWith(tb, testenv.StartSWTPM(tb))
+}
+
+func newDeviceWith(tb testing.TB, tpm *testenv.SWTPM) *device {
+	tb.Helper()
 	dir, err := os.MkdirTemp("", "cs") // short: a socket's path has room for 107 bytes
 	if err != nil {
 		tb.Fatal(err)
@@ -120,9 +130,15 @@ func (d *device) socket() string { return filepath.Join(d.dir, "agent.sock") }
 func (d *device) state() string  { return filepath.Join(d.dir, "state") }
 
 func (d *device) args() []string {
-	args := []string{"--state", d.state(), "--socket", d.socket(), "--tpm", d.wire.Spec()}
+	args := []string{"--state", d.state(), "--socket", d.socket()}
+	if !d.noTPM {
+		args = append(args, "--tpm", d.wire.Spec())
+	}
 	if d.config != "" {
 		args = append(args, "--config", d.config)
+	}
+	if d.pcscd != nil {
+		args = append(args, "--piv")
 	}
 	if !d.system {
 		args = append(args, "--user")
@@ -132,7 +148,11 @@ func (d *device) args() []string {
 
 func (d *device) start() {
 	d.tb.Helper()
-	d.proc = startCommand(d.tb, d.log, exec.Command(d.program(), d.args()...))
+	cmd := exec.Command(d.program(), d.args()...)
+	if d.pcscd != nil {
+		cmd.Env = append(os.Environ(), d.pcscd.Env())
+	}
+	d.proc = startCommand(d.tb, d.log, cmd)
 	d.proc.expect("ready")
 }
 
@@ -231,5 +251,22 @@ func readPEM(tb testing.TB, name string) []*pem.Block {
 			return blocks
 		}
 		blocks = append(blocks, b)
+	}
+}
+
+// payload decodes what a compact JWS says. Who signed it is for others to
+// verify.
+func payload(tb testing.TB, compact string, into any) {
+	tb.Helper()
+	parts := strings.Split(compact, ".")
+	if len(parts) != 3 {
+		tb.Fatalf("not a compact JWS: %q", compact)
+	}
+	data, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err == nil {
+		err = json.Unmarshal(data, into)
+	}
+	if err != nil {
+		tb.Fatal(err)
 	}
 }
