@@ -17,6 +17,9 @@ func (c *chip) asOwner(session func(password []byte) tpm2.Session, f func(owner 
 		return err
 	}
 	defer clear(password)
+	if len(password) != 0 {
+		c.endSessions() // the proof needs a place
+	}
 	return ownerError(f(tpm2.AuthHandle{Handle: tpm2.TPMRHOwner, Auth: session(password)}))
 }
 

@@ -135,6 +135,30 @@ func TestOwnerPasswordGiven(t *testing.T) {
 	allSalted(t, rec)
 }
 
+// The owner's proof finds room beside what other programs hold.
+func TestOwnerPasswordInThreeSlots(t *testing.T) {
+	o := newOwned(t)
+	raw := o.chip.Dial()
+	storageRootUnder(t, raw, tpm2.TPMRHNull)
+	if _, _, err := tpm2.HMACSession(raw, tpm2.TPMAlgSHA256, 16); err != nil {
+		t.Fatal(err)
+	}
+	raw.Close()
+	p := provider(t, "device:"+testenv.TPMDevice(t, o.chip.Spec()), giving(ownerPassword))
+	approval := mustOpen(t, p, o.approval)
+	mustSign(t, approval, rightPIN)
+	mustMiss(t, approval, 4)
+	mustSign(t, approval, rightPIN)
+	if got := noteCodes(t, p); len(got) != 0 {
+		t.Errorf("notes %q", got)
+	}
+	key := mustCreate(t, p, bound(rightPIN))
+	mustSign(t, key, rightPIN)
+	if err := key.Delete(t.Context(), hsm.Auth{}); err != nil {
+		t.Errorf("Delete: %v", err)
+	}
+}
+
 // The password is set before the first key, and there is no storage root: with
 // the password one is derived and settled, without it there is no way.
 func TestOwnerPasswordSetBefore(t *testing.T) {

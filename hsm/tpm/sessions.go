@@ -70,10 +70,10 @@ func (c *chip) keptSessions(r *root) (*sessions, error) {
 // offer makes the HMAC session prove a PIN until the function it returns is
 // called.
 func (s *sessions) offer(pin secret.Value) (withdraw func()) {
-	auth := authValue(pin)
-	copy(s.auth, auth)
+	proven, auth := s.auth, authValue(pin)
+	copy(proven, auth)
 	clear(auth)
-	return func() { clear(s.auth) }
+	return func() { clear(proven) } // also when the sessions have ended meanwhile
 }
 
 // endSessions takes the kept sessions out of the chip.

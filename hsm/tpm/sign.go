@@ -116,13 +116,3 @@ func (c *chip) provePIN(r *root, x *pinIndex, kept *sessions, command tpm2.Sign,
 	}.Execute(c)
 	return c.proveError(err, r, x)
 }
-
-// mustBePresent keeps the PIN, even as a wrong answer, from an index that took
-// the place of ours: a try would be spent on somebody else.
-func (c *chip) mustBePresent(x *pinIndex) error {
-	present, err := c.present(x)
-	if err == nil && !present {
-		err = fmt.Errorf("%w: its PIN index is gone or was replaced", hsm.ErrForeignKey)
-	}
-	return err
-}

@@ -89,6 +89,7 @@ func (c *chip) ownerProven(r *root) error {
 	if err != nil || !set {
 		return err
 	}
+	c.endSessions()
 	policy := tpm2.Policy(tpm2.TPMAlgSHA256, nonceSize, noPolicyYet, r.salted())
 	defer c.end(policy)
 	if err := policy.Init(c); err != nil {

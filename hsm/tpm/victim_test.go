@@ -97,8 +97,13 @@ func (v *victim) load(t *testing.T, raw *testenv.RawTPM) (key, parent tpm2.Named
 
 func storageRoot(t *testing.T, raw transport.TPM) tpm2.NamedHandle {
 	t.Helper()
+	return storageRootUnder(t, raw, tpm2.TPMRHOwner)
+}
+
+func storageRootUnder(t *testing.T, raw transport.TPM, hierarchy tpm2.TPMHandle) tpm2.NamedHandle {
+	t.Helper()
 	rsp, err := tpm2.CreatePrimary{
-		PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(keyfile.ECCSRK_H2_Template),
+		PrimaryHandle: hierarchy, InPublic: tpm2.New2B(keyfile.ECCSRK_H2_Template),
 	}.Execute(raw)
 	if err != nil {
 		t.Fatal(err)
