@@ -211,11 +211,12 @@ func TestDefectsOfTheIndex(t *testing.T) {
 
 func TestDefectsOfHowKeysWereMade(t *testing.T) {
 	runAll(t, map[string]defect{
-		"under the platform's root": {func(f *forger) { f.parentHierarchy = tpm2.TPMRHPlatform }, "not made under a storage root"},
-		"under the endorsement's":   {func(f *forger) { f.parentHierarchy = tpm2.TPMRHEndorsement }, "not made under a storage root"},
-		"under a key of a root":     {func(f *forger) { f.nested = true }, "not made under a storage root"},
-		"under different roots":     {func(f *forger) { f.approvalParent = &tpm2.RSASRKTemplate }, "different storage roots"},
-		"with outside information":  {func(f *forger) { f.outside = []byte("x") }, "says more"},
+		"under the platform's root":       {func(f *forger) { f.parentHierarchy = tpm2.TPMRHPlatform }, "not made under a storage root"},
+		"under the endorsement's":         {func(f *forger) { f.parentHierarchy = tpm2.TPMRHEndorsement }, "not made under a storage root"},
+		"under a key of a root":           {func(f *forger) { f.nested = true }, "not made under a storage root"},
+		"under a root named with SHA-384": {func(f *forger) { f.parent.NameAlg = tpm2.TPMAlgSHA384 }, "not made under a storage root"},
+		"under different roots":           {func(f *forger) { f.approvalParent = &tpm2.RSASRKTemplate }, "different storage roots"},
+		"with outside information":        {func(f *forger) { f.outside = []byte("x") }, "says more"},
 		"with platform state": {func(f *forger) {
 			f.pcrs.PCRSelections = []tpm2.TPMSPCRSelection{{Hash: tpm2.TPMAlgSHA256, PCRSelect: tpm2.PCClientCompatible.PCRs(7)}}
 		}, "says more"},
@@ -250,6 +251,7 @@ func TestDefectsOfStatements(t *testing.T) {
 			p.Device.Attest, p.Device.Signature = p.Approval.Attest, p.Approval.Signature
 		}, "about another key"),
 		"more behind the creation data":       swap(func(p *protocol.TPM2Proof) { p.Device.Creation = append(p.Device.Creation, 0) }, "creation data"),
+		"creation data of another key":        swap(func(p *protocol.TPM2Proof) { p.Device.Creation[6] ^= 2 }, "creation data of the device key is of another key"),
 		"signature of another statement":      swap(func(p *protocol.TPM2Proof) { p.Device.Signature = p.Approval.Signature }, "does not verify"),
 		"a number in the signature is longer": swap(func(p *protocol.TPM2Proof) { p.Device.Signature = lengthened(p.Device.Signature) }, "not ECDSA"),
 		"more behind the public area":         swap(func(p *protocol.TPM2Proof) { p.Device.Public = append(p.Device.Public, 0) }, "cannot be read"),
@@ -328,7 +330,13 @@ func TestStatementsNoTPMWouldMake(t *testing.T) {
 				s.FirmwareVersion++
 			}
 		}, want: "different firmware"},
-		"other signer":       {change: func(s *tpm2.TPMSAttest) { s.QualifiedSigner.Buffer[5]++ }, want: "outside the endorsement hierarchy"},
+		"other signer": {change: func(s *tpm2.TPMSAttest) { s.QualifiedSigner.Buffer[5]++ }, want: "outside the endorsement hierarchy"},
+		"eight bytes from the fourth": {change: func(s *tpm2.TPMSAttest) {
+			if said, err := s.Attested.NV(); err == nil {
+				said.Offset = 4
+				s.Attested = tpm2.NewTPMUAttest(tpm2.TPMSTAttestNV, said)
+			}
+		}, want: "covers a part"},
 		"a truth value of 2": {raw: func(b []byte) { b[safeOffset] = 2 }, want: "cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -126,8 +126,7 @@ func (j *tpm2Judge) creation(which string, raw []byte) error {
 	}
 	parent := data.ParentName.Buffer
 	switch {
-	case data.ParentNameAlg != tpm2.TPMAlgSHA256,
-		!bytes.Equal(data.ParentQualifiedName.Buffer, primaryName(tpm2.TPMRHOwner, parent)):
+	case !bytes.Equal(data.ParentQualifiedName.Buffer, primaryName(tpm2.TPMRHOwner, parent)):
 		return refused("the %s was not made under a storage root", which)
 	case !j.sameParent(parent):
 		return refused("the keys were made under different storage roots")
