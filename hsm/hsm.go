@@ -177,7 +177,7 @@ type Health struct {
 // PINChanger is a Key whose PIN can be changed in place. Where a Key is none, a
 // new PIN takes a new key.
 type PINChanger interface {
-	ChangePIN(ctx context.Context, old, new secret.Value) error
+	ChangePIN(ctx context.Context, old, fresh secret.Value) error
 }
 
 // Identifier is a Provider that knows its chip again after it was cleared.

@@ -53,6 +53,10 @@ type Fixture struct {
 	// Release without one is refused.
 	ByPerson bool
 
+	// Foreign is what Open says of another chip's key, where that is not
+	// ErrForeignKey: a token that is at home is not a foreign one.
+	Foreign error
+
 	// Algorithms are what keys can be made for.
 	Algorithms []hsm.Algorithm
 	// Touch says that the chip has a sensor.

@@ -56,7 +56,7 @@ func (t *token) protectedData(pin secret.Value) (*yubico.Metadata, error) {
 	if err := pinError(err); statusOf(err) != 0 || pcscCode(err) != 0 || errors.Is(err, hsm.ErrWrongPIN) || errors.Is(err, hsm.ErrPINLocked) {
 		return nil, err
 	}
-	return nil, nil //nolint:nilerr // the PIN was right, and the object is not one with a management key
+	return nil, nil // the PIN was right, and the object is not one with a management key
 }
 
 // keepUnderPIN replaces the management key by a random one that the token keeps

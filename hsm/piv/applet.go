@@ -1,3 +1,5 @@
+//go:build cgo
+
 package piv
 
 import (
@@ -143,83 +145,4 @@ func (a *applet) check(r *reference) error {
 		return fmt.Errorf("read the key of %s: %w", r.place(), err)
 	}
 	return r.compare(key)
-}
-
-// certificate is the one in a slot; nil where there is none or it is none.
-func (a *applet) certificate(slot byte) (*x509.Certificate, error) {
-	b, err := a.object(slotObject(slot))
-	if err != nil || b == nil {
-		return nil, err
-	}
-	objects, err := splitTLV(b)
-	if err != nil {
-		return nil, nil //nolint:nilerr // somebody else's object, of whatever kind
-	}
-	c, err := x509.ParseCertificate(objects[0x70])
-	if err != nil {
-		return nil, nil //nolint:nilerr // as above
-	}
-	return c, nil
-}
-
-// object is the content of a data object; nil where there is none.
-func (a *applet) object(tag [3]byte) ([]byte, error) {
-	b, err := transmit(a, command{insGetData, p1Data, p2Data, appendTLV(nil, 0x5c, tag[:])})
-	if isStatus(err, swNoFile) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return unwrapTLV(b, 0x53)
-}
-
-// slotObject names the certificate of a retired slot (SP 800-73-4 Part 1,
-// Table 3).
-func slotObject(slot byte) [3]byte { return [3]byte{0x5f, 0xc1, 0x0d + slot - firstSlot} }
-
-// putObject writes a data object, and removes it where there is nothing to
-// write. It takes the management key.
-func (a *applet) putObject(tag [3]byte, content []byte) error {
-	data := appendTLV(nil, 0x5c, tag[:])
-	_, err := transmit(a, command{insPutData, p1Data, p2Data, appendTLV(data, 0x53, content)})
-	return err
-}
-
-func (a *applet) putCertificate(slot byte, c *x509.Certificate) error {
-	content := appendTLV(nil, 0x70, c.Raw)
-	content = appendTLV(content, 0x71, []byte{0}) // not compressed
-	return a.putObject(slotObject(slot), appendTLV(content, 0xfe, nil))
-}
-
-// deleteKey takes firmware 5.7 and the management key.
-func (a *applet) deleteKey(slot byte) error {
-	_, err := transmit(a, command{insMoveKey, toNowhere, slot, nil})
-	if isStatus(err, swNoReference) || isStatus(err, swNoFile) {
-		return nil
-	}
-	return err
-}
-
-// overwriteKey replaces the key of a slot by a new one. It is what a token that
-// cannot delete keys can do to forget one. It takes the management key.
-func (a *applet) overwriteKey(slot byte) (*ecdsa.PublicKey, error) {
-	policies := []byte{0x80, 1, algorithmP256, 0xaa, 1, pinAlways, 0xab, 1, touchAlways}
-	b, err := transmit(a, command{insGenerate, 0, slot, appendTLV(nil, 0xac, policies)})
-	if err != nil {
-		return nil, err
-	}
-	return parseGenerated(b)
-}
-
-// parseGenerated reads a new public key, under the tag 7F49.
-func parseGenerated(b []byte) (*ecdsa.PublicKey, error) {
-	if len(b) < 1 || b[0] != 0x7f {
-		return nil, errTLV
-	}
-	content, err := unwrapTLV(b[1:], 0x49)
-	if err != nil {
-		return nil, err
-	}
-	return parsePoint(content)
 }

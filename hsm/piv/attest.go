@@ -38,10 +38,17 @@ func (p *Provider) Claim(ctx context.Context, keys []hsm.Key) (hsm.Claim, error)
 	return claim, nil
 }
 
+// nonceOfServer is the size of what a server has signed.
+const nonceOfServer = 32
+
 // Prove implements hsm.Attester: each key signs the server's nonce, so that the
 // chain of a token that is somewhere else is of no use.
 func (p *Provider) Prove(ctx context.Context, _ hsm.Claim, c hsm.Challenge, keys []hsm.Key, auth hsm.Auth) (hsm.Proof, error) {
-	if _, err := p.own(keys); err != nil {
+	_, err := p.own(keys)
+	if err == nil && len(c.Nonce) != nonceOfServer {
+		err = fmt.Errorf("a nonce of %d bytes, want %d", len(c.Nonce), nonceOfServer)
+	}
+	if err != nil {
 		return hsm.Proof{}, fmt.Errorf("piv: prove: %w", err)
 	}
 	digest := sha256.Sum256(hsm.PIVChallenge(c.Nonce))
@@ -58,6 +65,9 @@ func (p *Provider) Prove(ctx context.Context, _ hsm.Claim, c hsm.Challenge, keys
 
 // own returns the references of keys of this Provider.
 func (p *Provider) own(keys []hsm.Key) ([]*reference, error) {
+	if len(keys) == 0 {
+		return nil, errors.New("there is no key to speak of")
+	}
 	var refs []*reference
 	for _, k := range keys {
 		var inner *key
@@ -94,8 +104,11 @@ func (t *token) attest(r *reference) ([][]byte, error) {
 	return [][]byte{leaf.Raw, issuer.Raw}, nil
 }
 
+// attestError tells a token that cannot attest from one that does not answer.
+// What is no certificate proves nothing either.
 func attestError(err error) error {
-	if errors.Is(err, yubico.ErrNotFound) || isStatus(err, swUnknownCommand) {
+	unreadable := statusOf(err) == 0 && pcscCode(err) == 0
+	if errors.Is(err, yubico.ErrNotFound) || isStatus(err, swUnknownCommand) || unreadable {
 		return fmt.Errorf("%w: %w", hsm.ErrNoAttestation, err)
 	}
 	return err

@@ -17,11 +17,11 @@ var _ hsm.PINChanger = (*boundKey)(nil)
 
 // ChangePIN implements hsm.PINChanger. The PIN is the token's: it changes for
 // all keys on it, those of other programs too. A wrong old PIN spends a try.
-func (k *boundKey) ChangePIN(ctx context.Context, old, new secret.Value) error {
-	err := checkNewPIN(k.serial, old, new)
+func (k *boundKey) ChangePIN(ctx context.Context, old, fresh secret.Value) error {
+	err := checkNewPIN(k.serial, old, fresh)
 	if err == nil {
 		err = k.provider.link.do(ctx, func(v *visit) error {
-			return v.withToken(k.serial, func(t *token) error { return t.changePIN(k.reference, old, new) })
+			return v.withToken(k.serial, func(t *token) error { return t.changePIN(k.reference, old, fresh) })
 		})
 	}
 	if err != nil {
@@ -30,20 +30,23 @@ func (k *boundKey) ChangePIN(ctx context.Context, old, new secret.Value) error {
 	return nil
 }
 
-func checkNewPIN(serial uint32, old, new secret.Value) error {
+func checkNewPIN(serial uint32, old, fresh secret.Value) error {
 	if err := checkPIN(old); err != nil {
 		return err
 	}
-	if err := checkPIN(new); err != nil {
+	if fresh.Empty() {
+		return fmt.Errorf("%w: the new one is empty", hsm.ErrBadPIN)
+	}
+	if err := checkPIN(fresh); err != nil {
 		return fmt.Errorf("the new PIN: %w", err)
 	}
-	if string(new.Reveal()) == factoryPIN {
+	if string(fresh.Reveal()) == factoryPIN {
 		return fmt.Errorf("%w: %w", hsm.ErrBadPIN, factoryPINError(serial))
 	}
 	return nil
 }
 
-func (t *token) changePIN(r *reference, old, new secret.Value) error {
+func (t *token) changePIN(r *reference, old, fresh secret.Value) error {
 	if _, err := t.check(r); err != nil {
 		return err
 	}
@@ -51,5 +54,5 @@ func (t *token) changePIN(r *reference, old, new secret.Value) error {
 		return err
 	}
 	t.proved = true
-	return pinError(t.SetPIN(string(old.Reveal()), string(new.Reveal())))
+	return pinError(t.SetPIN(string(old.Reveal()), string(fresh.Reveal())))
 }

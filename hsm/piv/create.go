@@ -103,6 +103,7 @@ func (t *token) bear(b *birth, template hsm.Template) error {
 	if err := t.visit.ended(); err != nil {
 		return err
 	}
+	t.visit.tidying.Store(true)
 	if err := t.reserve(b, slot, template.Reserve); err != nil {
 		return err
 	}
@@ -115,7 +116,10 @@ func (t *token) bear(b *birth, template hsm.Template) error {
 		return errors.New("the token made a key of another kind")
 	}
 	// Programs that read tokens want the certificate of the slot's key.
-	return t.mark(b, slot)
+	if err := t.mark(b, slot); err != nil {
+		return err
+	}
+	return t.visit.ended()
 }
 
 func keyPolicy(t hsm.Template) yubico.Key {
@@ -160,6 +164,9 @@ func (t *token) reserve(b *birth, slot yubico.Slot, journal func([]byte) error) 
 			return fmt.Errorf("journal the reservation: %w", err)
 		}
 	}
+	if err := t.visit.ended(); err != nil {
+		return err
+	}
 	b.reservation = r
 	return t.mark(b, slot)
 }
@@ -198,7 +205,7 @@ func (t *token) isFree(slot yubico.Slot) (bool, error) {
 		return false, err
 	}
 	if err != nil && !errors.Is(err, yubico.ErrNotFound) {
-		return false, nil //nolint:nilerr // something is there that is no certificate
+		return false, nil // something is there that is no certificate
 	}
 	key, keyErr := t.slotKey(slot)
 	if pcscCode(keyErr) != 0 {

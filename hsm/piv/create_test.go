@@ -53,12 +53,12 @@ func TestNeverOverwrites(t *testing.T) {
 				err5 := yk.SetCertificate(rightAdmin(), retired(0x85), other)
 				return errors.Join(err1, err2, err3, err4, err5)
 			})
-			before := fmt.Sprint(r.card.PublicKey(0x82), r.card.PublicKey(0x83), r.card.PublicKey(0x84), r.card.Object(0x5fc110))
+			before := fmt.Sprint(r.card.PublicKey(0x82), r.card.PublicKey(0x83), r.card.PublicKey(0x84), [][]byte{r.card.Object(0x5fc110)})
 			key := r.approval()
 			if got := place(t, key); !strings.HasPrefix(got, "slot 86 ") {
 				t.Errorf("the key is in %s, want the first free slot, 86", got)
 			}
-			if after := fmt.Sprint(r.card.PublicKey(0x82), r.card.PublicKey(0x83), r.card.PublicKey(0x84), r.card.Object(0x5fc110)); after != before {
+			if after := fmt.Sprint(r.card.PublicKey(0x82), r.card.PublicKey(0x83), r.card.PublicKey(0x84), [][]byte{r.card.Object(0x5fc110)}); after != before {
 				t.Error("what was in the other slots has changed")
 			}
 		})

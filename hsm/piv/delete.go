@@ -104,27 +104,3 @@ func (v *visit) vacate(serial uint32, slot byte, admin []byte, isThere func(*app
 		return a.vacate(slot)
 	})
 }
-
-func (a *applet) vacate(slot byte) error {
-	if a.firmware.deletesKeys() {
-		if err := a.deleteKey(slot); err != nil {
-			return err
-		}
-		return a.putObject(slotObject(slot), nil)
-	}
-	key, err := a.slotKey(slot)
-	if err != nil {
-		return err
-	}
-	if key == nil {
-		return a.putObject(slotObject(slot), nil)
-	}
-	if key, err = a.overwriteKey(slot); err != nil {
-		return err
-	}
-	c, err := newMarker(markerDeleted, "", key)
-	if err != nil {
-		return err
-	}
-	return a.putCertificate(slot, c)
-}

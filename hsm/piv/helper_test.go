@@ -3,6 +3,7 @@
 package piv_test
 
 import (
+	"bytes"
 	"context"
 	"math/big"
 	"testing"
@@ -16,4 +17,9 @@ func serialOne() *big.Int { return big.NewInt(1) }
 
 func contextThat(t testing.TB) (context.Context, context.CancelFunc) {
 	return context.WithCancel(t.Context())
+}
+
+// saysDeleted reports the placeholder of a slot that was emptied.
+func saysDeleted(object []byte) bool {
+	return bytes.Contains(object, []byte("Countersign key, deleted"))
 }

@@ -35,9 +35,16 @@ type visit struct {
 	// gone is closed when the caller has left.
 	gone chan struct{}
 	wait atomic.Pointer[wait]
-	// undo is run when the work is done and the caller has left.
+	// tidying says that the work is changing the card, and takes that back
+	// where the context has ended. It is given grace to do so.
+	tidying atomic.Bool
+	// undo is run when the work is done and the caller has left even so.
 	undo func()
 }
+
+// grace is how long a caller whose context has ended waits for what it began to
+// be taken back.
+const grace = 3 * time.Second
 
 // wait is what a visit waits for in C, and what to call it when it lasts.
 type wait struct {
@@ -78,8 +85,7 @@ func (v *visit) await(done <-chan error) error {
 		case err := <-done:
 			return err
 		case <-v.ctx.Done():
-			close(v.gone)
-			return v.ended()
+			return v.leave(done)
 		case <-ticker.C:
 			if err := v.waitsTooLong(); err != nil {
 				close(v.gone)
@@ -87,6 +93,21 @@ func (v *visit) await(done <-chan error) error {
 			}
 		}
 	}
+}
+
+// leave is the way out for a caller whose context has ended.
+func (v *visit) leave(done <-chan error) error {
+	if v.tidying.Load() {
+		timer := time.NewTimer(grace)
+		defer timer.Stop()
+		select {
+		case err := <-done:
+			return err
+		case <-timer.C:
+		}
+	}
+	close(v.gone)
+	return v.ended()
 }
 
 // take waits for the turn: as long as the context allows while the card is at

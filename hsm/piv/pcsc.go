@@ -117,7 +117,7 @@ func (c *pcscCard) end() { C.SCardEndTransaction(c.handle, C.SCARD_LEAVE_CARD) }
 
 // exchange sends one command and returns the response with its status word.
 func (c *pcscCard) exchange(command []byte) ([]byte, error) {
-	send := C.SCARD_IO_REQUEST{dwProtocol: C.ulong(c.protocol), cbPciLength: C.sizeof_SCARD_IO_REQUEST}
+	send := C.SCARD_IO_REQUEST{dwProtocol: c.protocol, cbPciLength: C.sizeof_SCARD_IO_REQUEST}
 	response := make([]byte, C.MAX_BUFFER_SIZE_EXTENDED)
 	size := C.DWORD(len(response))
 	err := pcscCheck("SCardTransmit", C.SCardTransmit(c.handle, &send,

@@ -1,3 +1,5 @@
+//go:build cgo
+
 package piv
 
 // The data object in which ykman notes how a token is administered, and the

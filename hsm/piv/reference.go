@@ -1,9 +1,12 @@
+//go:build cgo
+
 package piv
 
 import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
 	"encoding/pem"
@@ -41,6 +44,9 @@ type referenceBody struct {
 	PublicKey []byte // SubjectPublicKeyInfo
 	PIN       int
 	Touch     int
+	// Sum is the SHA-256 of the DER with an empty Sum. With one bit lost a
+	// reference would be a good one of a token that nobody has.
+	Sum []byte
 }
 
 // reference is what is kept of a key outside the token. It holds no secret.
@@ -72,10 +78,17 @@ func (r *reference) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := asn1.Marshal(referenceBody{
+	body := referenceBody{
 		Version: referenceVersion, Serial: int64(r.serial), Slot: int(r.slot),
 		PublicKey: spki, PIN: int(r.pin), Touch: int(r.touch),
-	})
+	}
+	unsummed, err := asn1.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(unsummed)
+	body.Sum = sum[:]
+	der, err := asn1.Marshal(body)
 	if err != nil {
 		return nil, err
 	}

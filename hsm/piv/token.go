@@ -93,7 +93,7 @@ func (t *token) close() {
 	if t.proved {
 		_, err = t.FormFactor()
 	}
-	_ = t.YubiKey.Close() // the card may be gone
+	_ = t.Close() // the card may be gone
 	if err != nil && pcscCode(err) == 0 {
 		_ = t.visit.withReaders(func(p *pcscContext) error {
 			return t.visit.withApplet(p, t.reader, resetCard, func(*applet) error { return nil })
