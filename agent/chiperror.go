@@ -52,6 +52,7 @@ func chipCases() []chipCase {
 		{hsm.ErrUnsupported, ipc.CodeKeyUnsupported, "the security chip cannot make such a key", "choose another --key or --algorithm, or --no-touch", ""},
 		{hsm.ErrNoAttestation, ipc.CodeKeyUnsupported, "the security chip cannot prove where its keys live", "enroll with hardware that can", ""},
 		{hsm.ErrForeignKey, ipc.CodeForeignKey, "the keys of this profile are not in this computer's security chip: it was cleared or replaced, or the state directory came from elsewhere", reenrollHint, ""},
+		{hsm.ErrBadReference, ipc.CodeForeignKey, "what is stored of this key cannot be read", reenrollHint, ""},
 		{hsm.ErrUnavailable, ipc.CodeChipUnavailable, "the security chip does not answer", "countersign doctor names what is missing", ""},
 		{context.DeadlineExceeded, ipc.CodeChipUnavailable, "the security chip does not answer in time", "countersign doctor names what is missing", ""},
 	}

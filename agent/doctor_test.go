@@ -102,7 +102,7 @@ func TestEveryChipErrorHasItsWords(t *testing.T) {
 	for err, code := range map[error]string{
 		hsm.ErrUnavailable: ipc.CodeChipUnavailable, hsm.ErrPermission: ipc.CodeChipPermission, hsm.ErrBusy: ipc.CodeChipBusy,
 		hsm.ErrNoMemory: ipc.CodeChipNoMemory, hsm.ErrReset: ipc.CodeChipReset, hsm.ErrNoService: ipc.CodeChipService,
-		hsm.ErrTokenAbsent: ipc.CodeTokenAbsent, hsm.ErrForeignKey: ipc.CodeForeignKey, hsm.ErrPINRequired: ipc.CodePINRequired,
+		hsm.ErrTokenAbsent: ipc.CodeTokenAbsent, hsm.ErrBadReference: ipc.CodeForeignKey, hsm.ErrForeignKey: ipc.CodeForeignKey, hsm.ErrPINRequired: ipc.CodePINRequired,
 		hsm.ErrBadPIN: ipc.CodeBadPIN, hsm.ErrPINLocked: ipc.CodePINLocked, hsm.ErrNoTouch: ipc.CodeNoTouch,
 		hsm.ErrAdminRequired: ipc.CodeAdminRequired, hsm.ErrNoRoom: ipc.CodeNoRoom, hsm.ErrUnsupported: ipc.CodeKeyUnsupported,
 		error(&hsm.FactoryError{What: "PUK", Command: "ykman piv access change-puk"}): ipc.CodeFactorySettings,

@@ -72,15 +72,17 @@ func (p *profile) lost(ctx context.Context) (ipc.Check, bool) {
 
 // whyForeign tells a cleared chip from another one.
 func (k *lazyKey) whyForeign(ctx context.Context) (code, detail string) {
+	if k.facts.Provider != kindTPM {
+		// Another token is not foreign but absent.
+		return ipc.CodeForeignKey, "the slot of the token holds another key now: it was reset or overwritten"
+	}
 	now, err := chipOf(ctx, k.provider)
 	was := k.facts.Chip
 	switch {
 	case err != nil || now.Identity == "" || was.Identity == "":
 		return ipc.CodeForeignKey, "its keys are not in this security chip: it was cleared or replaced, or the state directory came from another computer"
 	case now.Identity != was.Identity:
-		return checkReplaced, fmt.Sprintf("this is another security chip (%s) than its keys are in (%s): a new mainboard or token, or a state directory of another computer", chipText(now), chipText(was))
-	case k.facts.Provider != kindTPM:
-		return ipc.CodeForeignKey, "the slot of the token holds another key now: it was reset or overwritten"
+		return checkReplaced, fmt.Sprintf("this is another security chip (%s) than its keys are in (%s): a new mainboard, or a state directory of another computer", chipText(now), chipText(was))
 	case now.Firmware != was.Firmware:
 		return checkCleared, fmt.Sprintf("the TPM was cleared, maybe by its firmware update from %s to %s: its keys are gone", was.Firmware, now.Firmware)
 	}
@@ -129,9 +131,12 @@ func lockedAway(s state.Profile) string {
 }
 
 // checkFirmware compares the firmware with that of the enrollment, which is what
-// the server knows.
+// the server knows. A token's never changes.
 func (p *profile) checkFirmware(ctx context.Context) (ipc.Check, bool) {
 	s := p.get()
+	if s.ApprovalKey.Provider != kindTPM {
+		return ipc.Check{}, false
+	}
 	now, err := p.approval().provider.Status(ctx)
 	was := s.ApprovalKey.Chip.Firmware
 	if err != nil || was == "" || now.Firmware == was {

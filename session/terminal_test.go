@@ -118,3 +118,21 @@ func TestSessionOnATerminal(t *testing.T) {
 		t.Error("the PIN was echoed")
 	}
 }
+
+func TestTouchIsAskedForOnATerminal(t *testing.T) {
+	t.Parallel()
+	sc, tty := newScreen(t)
+	svc := newService(t)
+	svc.start()
+	term := session.NewTerminal(tty)
+	stop := run(t, &session.Session{Service: ipc.Dial(svc.socket), Notifier: term, Prompter: term, Log: svc.log})
+	defer stop()
+	d := request("t1")
+	svc.add(d)
+	sc.expect("[a/d/n] ")
+	svc.emit(ipc.Event{Kind: ipc.EventTouch, Request: &d.Request})
+	sc.expect("Touch your token")
+	sc.expect("answer to Test Bank")
+	svc.emit(ipc.Event{Kind: ipc.EventTouch})
+	sc.expect("enrollment")
+}

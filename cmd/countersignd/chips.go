@@ -6,18 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 
 	"countersign/hsm"
 	"countersign/hsm/piv"
 	"countersign/hsm/tpm"
 	"countersign/internal/secret"
 )
-
-// ownerCredential is the name of the systemd credential with the TPM's owner
-// password.
-const ownerCredential = "tpm-owner-password" //nolint:gosec // the name of a file, not what is in it
 
 // chips opens the back ends that the configuration names, the TPM first. None
 // of them touches its hardware yet.
@@ -64,20 +60,20 @@ func built(p hsm.Provider) error {
 // ownerPassword reads the password when it is needed, so that it is not in
 // memory all the time; it is empty where none is configured.
 func (c config) ownerPassword() (secret.Value, error) {
-	file := c.TPMOwnerPasswordFile
-	if file == "" {
-		dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	read := func() ([]byte, error) { return os.ReadFile(c.TPMOwnerPasswordFile) }
+	if c.TPMOwnerPasswordFile == "" {
+		dir := os.Getenv("CREDENTIALS_DIRECTORY") // systemd.exec(5)
 		if dir == "" {
 			return secret.Value{}, nil
 		}
-		file = filepath.Join(dir, ownerCredential)
-		if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-			return secret.Value{}, nil
-		}
+		read = func() ([]byte, error) { return fs.ReadFile(os.DirFS(dir), "tpm-owner-password") }
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return secret.Value{}, fmt.Errorf("owner password of the TPM: %w", err)
+	data, err := read()
+	switch {
+	case err == nil:
+		return secret.New(bytes.TrimSuffix(data, []byte("\n"))), nil
+	case c.TPMOwnerPasswordFile == "" && errors.Is(err, fs.ErrNotExist):
+		return secret.Value{}, nil // the unit has no such credential
 	}
-	return secret.New(bytes.TrimSuffix(data, []byte("\n"))), nil
+	return secret.Value{}, fmt.Errorf("owner password of the TPM: %w", err)
 }

@@ -63,15 +63,19 @@ func contextFaults() []fault {
 		{"looks at the context before it starts, and not again", "a caller may give up in the middle of each call", deaf(onlyAtFirst)},
 		{"looks at the deadline before it starts, and not again", "a deadline ends each call in the middle", deaf(onlyAtFirst)},
 		{"goes on in the background for whoever gave up", "who gives up waiting has spent no try", signs(func(honest signing) signing {
-			return func(ctx context.Context, digest []byte, a hsm.Auth) (signature []byte, err error) {
-				done := make(chan struct{})
+			return func(ctx context.Context, digest []byte, a hsm.Auth) ([]byte, error) {
+				type answer struct {
+					signature []byte
+					err       error
+				}
+				done := make(chan answer, 1)
 				go func() {
-					defer close(done)
-					signature, err = honest(context.WithoutCancel(ctx), digest, a)
+					signature, err := honest(context.WithoutCancel(ctx), digest, a)
+					done <- answer{signature, err}
 				}()
 				select {
-				case <-done:
-					return signature, err
+				case r := <-done:
+					return r.signature, r.err
 				case <-ctx.Done():
 					return nil, ctx.Err()
 				}

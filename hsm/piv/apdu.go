@@ -31,6 +31,7 @@ const (
 	swNoReference     = 0x6a88
 	swBadData         = 0x6a80
 	swUnknownCommand  = 0x6d00
+	swUnknownClass    = 0x6e00
 	swTries           = 0x63c0 // and the number left
 	swTriesMask       = 0xfff0
 	swMoreMask        = 0xff00

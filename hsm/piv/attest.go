@@ -108,7 +108,7 @@ func (t *token) attest(r *reference) ([][]byte, error) {
 // What is no certificate proves nothing either.
 func attestError(err error) error {
 	unreadable := statusOf(err) == 0 && pcscCode(err) == 0
-	if errors.Is(err, yubico.ErrNotFound) || isStatus(err, swUnknownCommand) || unreadable {
+	if errors.Is(err, yubico.ErrNotFound) || unreadable {
 		return fmt.Errorf("%w: %w", hsm.ErrNoAttestation, err)
 	}
 	return err

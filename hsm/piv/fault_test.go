@@ -42,6 +42,20 @@ func signs(t testing.TB, key hsm.Key) func() error {
 	}
 }
 
+// mustSignAgain expects a key to sign within five seconds after its card was
+// inserted. pcscd may reset a card that it has just seen, and that is named too.
+func mustSignAgain(t testing.TB, key hsm.Key) {
+	t.Helper()
+	deadline := time.Now().Add(5 * time.Second)
+	err := signs(t, key)()
+	for errors.Is(err, hsm.ErrReset) && time.Now().Before(deadline) {
+		err = signs(t, key)()
+	}
+	if err != nil {
+		t.Errorf("with the card back: %v", err)
+	}
+}
+
 // Whichever command the card is pulled at, that is what the error says, and the
 // same key signs again when the card is back. This covers the moment in which
 // piv-go opens the card, where it loses track of what it has opened.
@@ -66,7 +80,7 @@ func TestPulledAtEachCommand(t *testing.T) {
 		})
 		fragile.survives.Store(-1)
 		pcscd.Reader(0).Insert(fragile)
-		mustSign(t, key, auth(rightPIN))
+		mustSignAgain(t, key)
 	}
 }
 
@@ -94,7 +108,7 @@ func TestPulledWithTheAnswer(t *testing.T) {
 		r.card.PullAfter(at)
 		mustNameSoon(t, "pulled in the middle", hsm.ErrTokenAbsent, signs(t, key))
 		r.pcscd.Reader(0).Insert(r.card)
-		mustSign(t, key, auth(rightPIN))
+		mustSignAgain(t, key)
 	}
 }
 
@@ -112,7 +126,7 @@ func TestPulledDuringTouch(t *testing.T) {
 	}
 	r.card.TouchAfter(0)
 	r.pcscd.Reader(0).Insert(r.card)
-	mustSign(t, key, auth(rightPIN))
+	mustSignAgain(t, key)
 }
 
 func TestNoReaderHasACard(t *testing.T) {

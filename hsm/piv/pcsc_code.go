@@ -81,6 +81,9 @@ func pcscCode(err error) uint32 {
 
 // explain turns an error of PC/SC into the port's words. Others pass.
 func explain(err error) error {
+	if isReset(err) {
+		return fmt.Errorf("%w: %w", hsm.ErrReset, err)
+	}
 	switch pcscCode(err) {
 	case 0:
 		return err
@@ -90,12 +93,18 @@ func explain(err error) error {
 		return fmt.Errorf("%w: start pcscd (systemctl start pcscd.socket): %w", hsm.ErrNoService, err)
 	case codeDenied:
 		return fmt.Errorf("%w: polkit must grant this user org.debian.pcsc-lite.access_pcsc and access_card: %w", hsm.ErrPermission, err)
-	case codeReset:
-		return fmt.Errorf("%w: %w", hsm.ErrReset, err)
 	case codeNoCard, codeRemoved, codeReaderGone, codeUnknownReader, codeNoReaders:
 		return fmt.Errorf("%w: %w", hsm.ErrTokenAbsent, err)
 	}
 	return fmt.Errorf("%w: %w", hsm.ErrUnavailable, err)
+}
+
+// isReset reports that the card has lost what was selected and proved. pcscd
+// does that to a card just inserted, even in the middle of a transaction: it
+// takes its power back and gives it again. The card then knows no command, since
+// it has no application to ask.
+func isReset(err error) bool {
+	return pcscCode(err) == codeReset || isStatus(err, swUnknownCommand) || isStatus(err, swUnknownClass)
 }
 
 // isVague reports codes that pcscd gives in the moment a card is pulled, before

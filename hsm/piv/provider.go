@@ -70,7 +70,15 @@ func (v *visit) withSharedToken(serial uint32, then disposition, f func(*applet)
 	if err != nil {
 		return err
 	}
-	err = v.withReaders(func(p *pcscContext) error {
+	err = v.tryApplet(where, then, f)
+	if isReset(err) && then == leaveCard {
+		err = v.tryApplet(where, then, f) // it only looks
+	}
+	return v.name(where.serial, err)
+}
+
+func (v *visit) tryApplet(where found, then disposition, f func(*applet) error) error {
+	return v.withReaders(func(p *pcscContext) error {
 		return v.withApplet(p, where.reader, then, func(a *applet) error {
 			if a.serial != where.serial {
 				return fmt.Errorf("%w: token %d; there is %d", hsm.ErrTokenAbsent, where.serial, a.serial)
@@ -78,7 +86,6 @@ func (v *visit) withSharedToken(serial uint32, then disposition, f func(*applet)
 			return f(a)
 		})
 	})
-	return v.name(where.serial, err)
 }
 
 // parseSerial reads the serial number of a token as people write it; "" is 0,

@@ -29,12 +29,22 @@ func (v *visit) withToken(serial uint32, f func(*token) error) error {
 	if err != nil {
 		return err
 	}
-	t, err := v.open(where)
-	if err == nil {
-		err = f(t)
-		t.close()
+	proved, err := v.tryToken(where, f)
+	if isReset(err) && !proved {
+		_, err = v.tryToken(where, f) // nothing was spent and nothing has changed
 	}
 	return v.name(where.serial, err)
+}
+
+// tryToken reports also whether the card was proved anything.
+func (v *visit) tryToken(where found, f func(*token) error) (proved bool, err error) {
+	t, err := v.open(where)
+	if err != nil {
+		return false, err
+	}
+	defer t.close()
+	err = f(t)
+	return t.proved, err
 }
 
 // open opens the reader in which the token was found. piv-go wants the card for

@@ -37,11 +37,15 @@ func newLink(t target) *link {
 
 var errClosed = fmt.Errorf("%w: closed", hsm.ErrUnavailable)
 
-// ask is do for what makes nothing: it answers soon, even where somebody else
-// has the turn and the chip hangs.
+// ask is do for what makes nothing: a caller without a deadline has an answer
+// soon, even where somebody else has the turn and the chip hangs. Whoever sets a
+// deadline knows how long a chip with other users is worth waiting for.
 func (l *link) ask(ctx context.Context, f func(*chip) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, min(l.quick, l.limit), errNoAnswer)
-	defer cancel()
+	if _, set := ctx.Deadline(); !set {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, l.quick, errNoAnswer)
+		defer cancel()
+	}
 	return l.do(ctx, f)
 }
 

@@ -42,7 +42,8 @@ type tidy struct {
 
 func shared(t testing.TB, options ...tpm.Option) tidy {
 	t.Helper()
-	return tidy{provider(t, sharedSpec, options...), t}
+	patient := tpm.WithTimeout(tpm.DefaultTimeout) // with the others in an emulated machine
+	return tidy{provider(t, sharedSpec, append(options, patient)...), t}
 }
 
 // Create implements hsm.Provider.

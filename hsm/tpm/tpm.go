@@ -37,14 +37,15 @@ import (
 const (
 	// DefaultTimeout bounds one operation once it has its turn at the chip, for
 	// callers whose context has no deadline. Slow discrete chips need about a
-	// second, and for an RSA key many. Status, Open and the other calls that make
-	// nothing give up after two seconds.
+	// second, and for an RSA key many. Status, Open and Inspect, which make
+	// nothing, give up after two seconds.
 	DefaultTimeout = 30 * time.Second
 	// DefaultIdle is how long an unused connection is kept. It is short because
 	// swtpm serves one client at a time.
 	DefaultIdle = 2 * time.Second
-	// quickTimeout bounds what makes nothing, waiting for a turn included, so that
-	// whoever asks about a chip that hangs has an answer within two seconds.
+	// quickTimeout bounds what makes nothing for a caller whose context has no
+	// deadline, waiting for a turn included, so that whoever asks about a chip that
+	// hangs has an answer within two seconds.
 	quickTimeout = 1500 * time.Millisecond
 )
 
@@ -60,8 +61,10 @@ var _ hsm.Provider = (*Provider)(nil)
 // Option changes a Provider's limits.
 type Option func(*Provider)
 
-// WithTimeout replaces DefaultTimeout.
-func WithTimeout(d time.Duration) Option { return func(p *Provider) { p.link.limit = d } }
+// WithTimeout replaces DefaultTimeout, and the two seconds of what makes nothing.
+func WithTimeout(d time.Duration) Option {
+	return func(p *Provider) { p.link.limit, p.link.quick = d, d }
+}
 
 // WithOwnerPassword gives what proves the TPM's owner. It is called when a
 // command takes it and the TPM has one, possibly often; the Provider copies the

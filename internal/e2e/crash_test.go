@@ -184,13 +184,13 @@ func (d *device) noLeftovers() {
 		left, _ := filepath.Glob(filepath.Join(d.state(), "reservations", "*"))
 		return len(left) == 0
 	})
-	profiles := d.count("profiles")
 	d.proc.kill()
+	profiles, _ := filepath.Glob(filepath.Join(d.state(), "profiles", "*"))
 	raw := d.tpm.Dial()
 	indices := slices.DeleteFunc(raw.Indices(), func(h tpm2.TPMHandle) bool { return h > lastOwnerIndex })
 	raw.Close()
-	if len(indices) != profiles+1 || !slices.Contains(indices, foreignIndex) {
-		d.tb.Fatalf("%d profiles, and the chip holds the indices %x", profiles, indices)
+	if len(indices) != len(profiles)+1 || !slices.Contains(indices, foreignIndex) {
+		d.tb.Fatalf("%d profiles, and the chip holds the indices %x", len(profiles), indices)
 	}
 	d.start()
 }

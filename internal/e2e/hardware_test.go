@@ -132,6 +132,10 @@ func TestTokenBesideATPM(t *testing.T) {
 	if key["provider"] != "piv" || key["device_provider"] != "tpm" || key["attested"] != true || key["touch"] != true || key["pin_counter"] != "token" {
 		t.Fatalf("enroll says %s", a.stdout)
 	}
+	const slot82 = 0x5fc10d // SP 800-73-4, part 1, table 3
+	if !bytes.Contains(card.Object(slot82), d.profile().ApprovalChain[0]) {
+		t.Error("the slot does not hold the certificate that the server issued")
+	}
 	s.command("", "type", "set", "vault", "--method", "push_with_pin", "--class", "C3", "--require", "attested,pin-bound,touch-bound").ok(t)
 	p := newPortal(t, s)
 	uv, v := d.approved(p, "vault")
@@ -188,6 +192,24 @@ func TestTokenAlone(t *testing.T) {
 	d.cli(tokenSecrets(), "keys", "delete", a.text("profile"), "--pin-stdin").ok(t)
 	if n := d.count("keys"); n != 0 || card.PINTriesLeft() != 3 {
 		t.Errorf("%d keys and %d PIN tries are left", n, card.PINTriesLeft())
+	}
+}
+
+// TestTokenKeepsItsManagementKey: with the owner's consent, and from then on its
+// PIN is enough.
+func TestTokenKeepsItsManagementKey(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	d := newDevice(t)
+	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
+	d.start()
+	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--keep-admin", "--pin-stdin").ok(t)
+	a := d.cli(pin+"\n", "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
+	s.command("", "device", "revoke", a.text("device")).ok(t)
+	testenv.Eventually(t, "the revocation to arrive", func() bool { return d.cli("", "enrolled", a.text("profile")).status == 3 })
+	d.cli(pin+"\n", "keys", "delete", a.text("profile"), "--pin-stdin").ok(t)
+	if n := d.count("keys"); n != 2 {
+		t.Errorf("%d keys are left, want 2", n)
 	}
 }
 

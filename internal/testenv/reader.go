@@ -6,6 +6,8 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // readerName is the driver's part of the name; pcscd appends the numbers of
@@ -21,6 +23,8 @@ type Reader struct {
 	card   Card
 	unplug context.CancelFunc // of the connection that is served
 	served chan struct{}      // closed when it has ended
+
+	powered atomic.Int64 // when the card's power last came or went, in Unix nanoseconds
 }
 
 // Name is what programs know the reader by.
@@ -37,6 +41,25 @@ func (r *Reader) Insert(card Card) {
 	r.card = card
 	r.mu.Unlock()
 	r.settle()
+	// The daemon may take the power from a card that it has just seen, and give
+	// it again, with a program already in the middle of its commands.
+	Eventually(r.pcscd.tb, "pcscd leaves the card in "+r.Name()+" alone", func() bool {
+		return time.Since(time.Unix(0, r.powered.Load())) > calm
+	})
+}
+
+// calm is how long pcscd must have done nothing to the power of a card.
+const calm = 60 * time.Millisecond
+
+// poweredCard tells the reader when its power comes and goes.
+type poweredCard struct {
+	Card
+	reader *Reader
+}
+
+func (c poweredCard) Reset() {
+	c.reader.powered.Store(time.Now().UnixNano())
+	c.Card.Reset()
 }
 
 // settle connects the card, unless it is, and waits until it can be used.
@@ -99,7 +122,7 @@ func (r *Reader) connect() bool {
 	go func(card Card) {
 		defer close(ended)
 		serveCard(ctx, conn, card)
-	}(r.card)
+	}(poweredCard{r.card, r})
 	return true
 }
 

@@ -41,6 +41,9 @@ func serveCard(ctx context.Context, conn net.Conn, card Card) {
 			return
 		}
 		answer, due := answerVPCD(ctx, card, msg)
+		if ctx.Err() != nil {
+			return // a card that was pulled says nothing more
+		}
 		if !due {
 			continue
 		}
