@@ -50,33 +50,32 @@ func (r *rig) garbageReference() {
 func (r *rig) harmless(p hsm.Provider, key hsm.Key, what string, at int, reference []byte) {
 	r.Helper()
 	opened, err := p.Open(r.ctx(), reference)
-	switch {
-	case err == nil && !same(opened.Public(), key.Public()):
-		r.Errorf("%s at byte %d: opened another key", what, at)
-	case err == nil && opened.Protection() != key.Protection():
-		r.Errorf("%s at byte %d: opened with other protection", what, at)
-	case err == nil:
-	case opened != nil:
-		r.Errorf("%s at byte %d: a key and an error: %v", what, at, err)
-	case !errors.Is(err, hsm.ErrBadReference) && !errors.Is(err, hsm.ErrForeignKey):
-		r.Errorf("%s at byte %d: %v, want %v or %v", what, at, err, hsm.ErrBadReference, hsm.ErrForeignKey)
-	}
 	if err == nil {
-		r.signsOnlyAs(key, opened, what, at)
+		r.isStill(key, opened, what, at)
+		return
+	}
+	if opened != nil {
+		r.Fatalf("%s at byte %d: a key and an error: %v", what, at, err)
+	}
+	if !errors.Is(err, hsm.ErrBadReference) && !errors.Is(err, hsm.ErrForeignKey) {
+		r.Fatalf("%s at byte %d: %v, want %v or %v", what, at, err, hsm.ErrBadReference, hsm.ErrForeignKey)
 	}
 }
 
-// signsOnlyAs expects a key that was opened by changed bytes to sign as the one
-// it says it is, or not at all.
-func (r *rig) signsOnlyAs(key, opened hsm.Key, what string, at int) {
+// isStill expects a key that was opened by changed bytes to be the one it was,
+// and to sign as that or not at all.
+func (r *rig) isStill(key, opened hsm.Key, what string, at int) {
 	r.Helper()
+	if !same(opened.Public(), key.Public()) || opened.Protection() != key.Protection() {
+		r.Fatalf("%s at byte %d: opened another key", what, at)
+	}
 	pin := ""
 	if key.Protection().Counter != hsm.CounterNone {
 		pin = r.PIN
 	}
 	signature, err := opened.Sign(r.ctx(), digest("x"), auth(pin))
 	if err == nil && !verifies(key.Public(), digest("x"), signature) {
-		r.Errorf("%s at byte %d: another key signed", what, at)
+		r.Fatalf("%s at byte %d: another key signed", what, at)
 	}
 }
 

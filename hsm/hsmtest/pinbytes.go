@@ -49,9 +49,11 @@ func (r *rig) pinZeroBehind() {
 func (r *rig) pinBits() {
 	var guesses []string
 	for i := range len(r.PIN) {
-		b := []byte(r.PIN)
-		b[i] ^= 1 << (i % 8)
-		guesses = append(guesses, string(b))
+		for bit := range 8 {
+			b := []byte(r.PIN)
+			b[i] ^= 1 << bit
+			guesses = append(guesses, string(b))
+		}
 	}
 	r.near(r.PIN, guesses...)
 }

@@ -92,7 +92,7 @@ func (r *rig) errorsHoldNoPIN() {
 
 // spilled reports whether a text tells a PIN, as it is or as bytes are printed.
 func spilled(text, pin string) bool {
-	decimal := strings.Trim(fmt.Sprint([]byte(pin)), "[]")
+	decimal := strings.Trim(fmt.Sprintf("%d", []byte(pin)), "[]")
 	for _, form := range []string{pin, hex.EncodeToString([]byte(pin)), decimal} {
 		if strings.Contains(text, form) {
 			return true
