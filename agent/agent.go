@@ -65,10 +65,13 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		// One damaged profile must not take the others with it.
 		cfg.Log.Error("some profiles cannot be read", "error", err)
+		// Their keys may be new, and still under a reservation.
+		a.reserved.frozen = true
 	}
 	for _, s := range stored {
 		if err := a.load(s); err != nil {
 			cfg.Log.Error("a profile cannot be used", "profile", s.ID, "error", err)
+			a.reserved.frozen = true
 		}
 	}
 	if a.unfinished, err = cfg.State.Enrollments(); err != nil {
@@ -100,6 +103,9 @@ func (a *Agent) load(s state.Profile) error {
 			continue
 		}
 		a.pending.restore(s.ID, s.UID, req, e)
+	}
+	if err := p.loadRenewal(); err != nil {
+		return err
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -23,6 +23,7 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/doctor", Access: ipc.ReadOwn, Handle: a.getDoctor},
 		{Pattern: "GET /v1/profiles", Access: ipc.ReadOwn, Handle: a.getProfiles},
 		{Pattern: "GET /v1/profiles/{profile}", Access: ipc.ReadOwn, Handle: a.getProfile},
+		{Pattern: "POST /v1/profiles/{profile}/pin", Access: ipc.ActOwn, Handle: a.postPINChange},
 		{Pattern: "POST /v1/enrollments", Access: ipc.ActOwn, Handle: a.postEnrollment},
 		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
 		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
@@ -161,7 +162,7 @@ func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 	}
 	if p, ok := a.profile(it.profile); ok {
 		d.Account = p.account()
-		d.TouchNeeded = d.PINNeeded && p.approval.Protection().Touch
+		d.TouchNeeded = d.PINNeeded && p.approval().Protection().Touch
 	}
 	return d, nil
 }

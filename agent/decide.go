@@ -49,7 +49,7 @@ func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answ
 
 // commit checks the answer, has the chip sign the decision and stores it.
 func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, ans ipc.Answer) (state.Entry, error) {
-	d, err := a.draft(it, ans, p.approval.Protection())
+	d, err := a.draft(it, ans, p.approval().Protection())
 	if err != nil {
 		return state.Entry{}, err
 	}
@@ -99,7 +99,7 @@ func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth)
 	if err := p.pins.check(); err != nil {
 		return "", err
 	}
-	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval, auth), d)
+	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval(), auth), d)
 	p.pins.used(err)
 	return compact, err
 }

@@ -37,7 +37,7 @@ func (p *profile) degraded(ctx context.Context, absent map[string]bool) (reasons
 	if s.State == state.Revoked {
 		return []string{p.trouble()}
 	}
-	for _, k := range []*lazyKey{p.device, p.approval} {
+	for _, k := range []*lazyKey{p.device, p.approval()} {
 		if absent[k.facts.Provider] {
 			continue // said once already
 		}

@@ -224,7 +224,7 @@ func (n *enrolling) finish(ctx context.Context) (ipc.Enrolled, error) {
 	n.keepCertificates(ctx, p)
 	out := ipc.Enrolled{Profile: s.ID, Device: s.Device, Key: keyInfo(s)}
 	if answer.Confirm {
-		out.ConfirmCode, err = protocol.ConfirmationCode(p.device.Public(), p.approval.Public())
+		out.ConfirmCode, err = protocol.ConfirmationCode(p.device.Public(), p.approval().Public())
 	}
 	return out, err
 }

@@ -33,8 +33,8 @@ func (p *profile) checkKeys(ctx context.Context) []ipc.Check {
 	}
 	s := p.get()
 	var checks []ipc.Check
-	if key, err := p.approval.probe(ctx); err != nil {
-		checks = append(checks, p.finding(chipError(err).Code, ipc.CheckFail, "approval key: "+chipError(err).Message, unavailableCure(p.approval.provider, err)))
+	if key, err := p.approval().probe(ctx); err != nil {
+		checks = append(checks, p.finding(chipError(err).Code, ipc.CheckFail, "approval key: "+chipError(err).Message, unavailableCure(p.approval().provider, err)))
 	} else {
 		checks = append(checks, p.checkPIN(ctx, key))
 	}
@@ -57,7 +57,7 @@ func (p *profile) finding(code, status, detail, cure string) ipc.Check {
 // lost reports that a key of the profile is not in its chip any more, and why
 // as far as that can be told.
 func (p *profile) lost(ctx context.Context) (ipc.Check, bool) {
-	for _, k := range []*lazyKey{p.device, p.approval} {
+	for _, k := range []*lazyKey{p.device, p.approval()} {
 		ctx, cancel := context.WithTimeout(ctx, chipTimeout)
 		_, err := k.probe(ctx)
 		if errors.Is(err, hsm.ErrForeignKey) {
@@ -137,7 +137,7 @@ func (p *profile) checkFirmware(ctx context.Context) (ipc.Check, bool) {
 	if s.ApprovalKey.Provider != kindTPM {
 		return ipc.Check{}, false
 	}
-	now, err := p.approval.provider.Status(ctx)
+	now, err := p.approval().provider.Status(ctx)
 	was := s.ApprovalKey.Chip.Firmware
 	if err != nil || was == "" || now.Firmware == was {
 		return ipc.Check{}, false

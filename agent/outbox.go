@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -141,6 +142,28 @@ func (o *outbox) wait(ctx context.Context, seq uint64) state.Entry {
 		return o.entries[i]
 	}
 	return state.Entry{}
+}
+
+// drained waits until every decision that is made or being made by now has its
+// answer.
+func (o *outbox) drained(ctx context.Context) error {
+	select {
+	case o.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	o.mu.Lock()
+	waiting := slices.Collect(maps.Values(o.done))
+	o.mu.Unlock()
+	<-o.turn
+	for _, ch := range waiting {
+		select {
+		case <-ch:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // prune forgets old decisions beyond the history, never one without an answer

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"countersign/agent/state"
@@ -22,10 +23,16 @@ import (
 type profile struct {
 	agent *Agent
 	keys  protocol.Keys // the server's
-	// device and approval are the hardware keys, opened when first used.
-	device, approval *lazyKey
-	outbox           *outbox
-	pins             pinThrottle
+	// device and current are the hardware keys, opened when first used. A new
+	// approval key may take the place of current at any time.
+	device  *lazyKey
+	current atomic.Pointer[lazyKey]
+	outbox  *outbox
+	pins    pinThrottle
+	// changing says that a change of the PIN is under way; renewed has the one
+	// whose old key is not given back yet.
+	changing atomic.Bool
+	renewed  chan *renewal
 	// saving is held while the profile is changed and written, so that what is
 	// on disk is what came last. Nobody waits for it who holds mu.
 	saving sync.Mutex
@@ -53,17 +60,22 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, renewed: make(chan *renewal, 1)}
 	if p.device, err = newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain); err != nil {
 		return nil, err
 	}
-	if p.approval, err = newLazyKey(a.chips.named(s.ApprovalKey.Provider), s.ApprovalKey, s.Keys.Approval, s.ApprovalChain); err != nil {
+	approval, err := newLazyKey(a.chips.named(s.ApprovalKey.Provider), s.ApprovalKey, s.Keys.Approval, s.ApprovalChain)
+	if err != nil {
 		return nil, err
 	}
+	p.current.Store(approval)
 	p.outbox = newOutbox(func(e state.Entry) error { return a.cfg.State.SaveEntry(s.ID, e) },
 		func(seq uint64) error { return a.cfg.State.RemoveEntry(s.ID, seq) }, entries)
 	return p, nil
 }
+
+// approval is the approval key as of now.
+func (p *profile) approval() *lazyKey { return p.current.Load() }
 
 // get returns a copy of what is stored.
 func (p *profile) get() state.Profile {
@@ -75,8 +87,10 @@ func (p *profile) get() state.Profile {
 // run works until ctx ends or the enrollment is over.
 func (p *profile) run(ctx context.Context) {
 	if p.get().State == state.Revoked {
+		p.endRenewal(ctx)
 		return
 	}
+	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !p.working(cancel) {
@@ -91,13 +105,15 @@ func (p *profile) run(ctx context.Context) {
 	p.mu.Lock()
 	p.client = client
 	p.mu.Unlock()
-	var deliverer sync.WaitGroup
-	deliverer.Go(func() { p.deliver(ctx, client) })
+	var workers sync.WaitGroup
+	workers.Go(func() { p.deliver(ctx, client) })
+	workers.Go(func() { p.settleRenewals(ctx, client) })
 	err = upstream.Watch(ctx, p.agent.cfg.Log.With("profile", p.get().ID), client, p)
 	cancel()
-	deliverer.Wait()
+	workers.Wait()
 	if problem, final := upstream.Final(err); final {
 		p.revoked(problem)
+		p.endRenewal(outer)
 	}
 }
 

@@ -61,6 +61,7 @@ const (
 	CodeNoRoom            = "no_room"
 	CodeKeyUnsupported    = "key_unsupported"
 	CodeForeignKey        = "foreign_key"
+	CodeBusy              = "busy"
 	CodeProfileActive     = "profile_active"
 	CodeSurfaceForbidden  = "surface_forbidden"
 	CodeTooLarge          = "body_too_large"
@@ -78,7 +79,7 @@ func httpStatus(code string) int {
 		return http.StatusInternalServerError
 	case CodeServer:
 		return http.StatusBadGateway
-	case CodeNotDecidable, CodeMismatch, CodeProfileActive:
+	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy:
 		return http.StatusConflict
 	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent:
 		return http.StatusServiceUnavailable

@@ -72,7 +72,7 @@ func keyAlgorithm(pub crypto.PublicKey) (jose.SignatureAlgorithm, error) {
 // server is signed with it.
 func algorithmFor(pub crypto.PublicKey, typ string) (jose.SignatureAlgorithm, error) {
 	alg, err := keyAlgorithm(pub)
-	if err == nil && alg != jose.ES256 && typ != typDecision {
+	if err == nil && alg != jose.ES256 && typ != typDecision && typ != typSuccession {
 		return "", errorf(CodeBadJWS, "%s does not sign such messages", alg)
 	}
 	return alg, err

@@ -51,4 +51,5 @@ const (
 	ProblemWrongNumber     = "wrong_number"
 	ProblemRoleForbidden   = "key_role_forbidden"
 	ProblemDecisionRefused = "decision_refused"
+	ProblemSuccession      = "succession_refused"
 )

@@ -151,6 +151,8 @@ func (v *vectors) makeMessages() {
 		r := rejection(a, approve, left)
 		v.add(name, typRejection, "issuer", "decision-approve", r, must(protocol.SignRejection(issuer, r)))
 	}
+	s := succession()
+	v.add("succession", typSuccession, "approval", "", s, must(protocol.SignSuccession(approval, s)))
 }
 
 func (v *vectors) makeRest() {

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"flag"
 	"os"
 	"os/exec"
@@ -89,6 +90,11 @@ func parse(compact, typ string, keys protocol.Keys) (any, error) {
 		return protocol.ParseReceipt(compact, keys)
 	case typRejection:
 		return protocol.ParseRejection(compact, keys)
+	case typSuccession:
+		for _, old := range keys {
+			return protocol.ParseSuccession(compact, old)
+		}
+		return nil, errors.New("no key")
 	case "jwks":
 		return protocol.ParseJWKS([]byte(compact))
 	default:
@@ -217,7 +223,7 @@ func TestVectorsWithAnotherImplementation(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	want := "messages 10, displays 8, good 27, bad 7, evidence 3, ok\n"
+	want := "messages 11, displays 8, good 27, bad 7, evidence 3, ok\n"
 	if string(out) != want {
 		t.Errorf("said %q, want %q", out, want)
 	}

@@ -63,6 +63,12 @@ func (c *chip) start() *protocol.TPM2Start {
 
 func (c *chip) prove(s protocol.EnrollmentStarted) *protocol.TPM2Proof {
 	c.t.Helper()
+	return tpmProof(c.answer(s), 0, 1)
+}
+
+// answer is what the TPM says to the server's challenge.
+func (c *chip) answer(s protocol.EnrollmentStarted) hsm.Proof {
+	c.t.Helper()
 	if s.Credential == nil {
 		c.t.Fatal("the server sent no credential")
 	}
@@ -71,13 +77,22 @@ func (c *chip) prove(s protocol.EnrollmentStarted) *protocol.TPM2Proof {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	return answer
+}
+
+// tpmProof has the device key's proof and the approval key's at these places,
+// where they are.
+func tpmProof(answer hsm.Proof, device, approval int) *protocol.TPM2Proof {
 	key := func(k hsm.KeyProof) *protocol.TPM2Key {
 		return &protocol.TPM2Key{Public: k.Public, Creation: k.Creation, Attest: k.Attest, Signature: k.Signature}
 	}
-	out := &protocol.TPM2Proof{Secret: answer.Secret, Device: key(answer.Keys[0])}
-	if len(answer.Keys) > 1 {
-		out.Approval = key(answer.Keys[1])
-		x := answer.Keys[1].Index
+	out := &protocol.TPM2Proof{Secret: answer.Secret}
+	if device >= 0 {
+		out.Device = key(answer.Keys[device])
+	}
+	if approval < len(answer.Keys) {
+		out.Approval = key(answer.Keys[approval])
+		x := answer.Keys[approval].Index
 		out.Index = &protocol.TPM2Index{Public: x.Public, Authority: x.Authority, Attest: x.Attest, Signature: x.Signature}
 	}
 	return out

@@ -3,6 +3,7 @@ package tokenserver_test
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -234,16 +235,19 @@ func (d *device) startBody(token string) protocol.EnrollmentStart {
 // claim is what the device's token says of its slots.
 func (d *device) claim() protocol.StartAttestation {
 	d.tb.Helper()
-	touch := byte(1)
-	if d.touch {
-		touch = 2
-	}
-	slot := func(key *ecdsa.PrivateKey, pin, touch byte) []protocol.Blob {
-		return []protocol.Blob{d.token.Slot(d.tb, key.Public(), pin, touch, nil), d.token.Raw}
-	}
 	return protocol.StartAttestation{
-		Format: protocol.AttestationPIV, PIV: &protocol.PIVStart{Device: slot(d.device, 1, 1), Approval: slot(d.approval, 3, touch)},
+		Format: protocol.AttestationPIV, PIV: &protocol.PIVStart{Device: d.slot(d.device, 1, false), Approval: d.slot(d.approval, 3, d.touch)},
 	}
+}
+
+// slot is what the device's token says of the slot of a key.
+func (d *device) slot(key *ecdsa.PrivateKey, pin byte, touch bool) []protocol.Blob {
+	d.tb.Helper()
+	policy := byte(1)
+	if touch {
+		policy = 2
+	}
+	return []protocol.Blob{d.token.Slot(d.tb, key.Public(), pin, policy, nil), d.token.Raw}
 }
 
 // activation is what the device sends to end.
@@ -275,7 +279,7 @@ func (d *device) use(a answer) {
 	d.caller = d.withCertificate(d.enrolled.DeviceChain, d.device)
 }
 
-func (d *device) withCertificate(chain [][]byte, key *ecdsa.PrivateKey) *caller {
+func (d *device) withCertificate(chain [][]byte, key crypto.Signer) *caller {
 	return newCaller(d.tb, d.srv.DeviceURL(), &tls.Config{
 		RootCAs:      d.srv.Roots(),
 		Time:         d.srv.Now,

@@ -22,13 +22,16 @@ func (s *Server) relyingPartyRoutes() http.Handler {
 
 func (s *Server) deviceRoutes() http.Handler {
 	return s.mux(map[string]handler{
-		"POST " + protocol.PathEnrollments:                      s.anybody(s.startEnrollment),
-		"POST " + protocol.PathEnrollments + "/{id}/activation": s.anybody(s.activateEnrollment),
-		"GET " + protocol.PathEnrollment:                        s.device(s.getEnrollment),
-		"DELETE " + protocol.PathEnrollment:                     s.device(s.leaveEnrollment),
-		"GET " + protocol.PathRequests:                          s.device(s.listRequests),
-		"GET " + protocol.PathRequests + "/{id}":                s.device(s.getRequest),
-		"POST " + protocol.PathRequests + "/{id}/decision":      s.device(s.postDecision),
+		"POST " + protocol.PathEnrollments:                        s.anybody(s.startEnrollment),
+		"POST " + protocol.PathEnrollments + "/{id}/activation":   s.anybody(s.activateEnrollment),
+		"GET " + protocol.PathEnrollment:                          s.device(s.getEnrollment),
+		"DELETE " + protocol.PathEnrollment:                       s.device(s.leaveEnrollment),
+		"POST " + protocol.PathRenewals:                           s.device(s.startRenewal),
+		"POST " + protocol.PathRenewals + "/{id}/activation":      s.device(s.activateRenewal),
+		"POST " + protocol.PathRenewals + "/{id}/acknowledgement": s.device(s.acknowledgeRenewal),
+		"GET " + protocol.PathRequests:                            s.device(s.listRequests),
+		"GET " + protocol.PathRequests + "/{id}":                  s.device(s.getRequest),
+		"POST " + protocol.PathRequests + "/{id}/decision":        s.device(s.postDecision),
 	})
 }
 

@@ -108,8 +108,10 @@ func loadProfile(dir string) (p Profile, err error) {
 	}
 	p.DeviceKey.complete(p.Provider, hsm.CounterNone)
 	p.ApprovalKey.complete(p.Provider, hsm.CounterIndex)
-	p.Keys, err = loadKeys(dir)
-	return p, err
+	if p.Keys, err = loadKeys(dir); err != nil {
+		return Profile{}, err
+	}
+	return p, resumeRenewal(dir, &p)
 }
 
 // SaveProfile replaces what is known of an existing profile; its keys stay.

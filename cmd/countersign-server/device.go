@@ -98,6 +98,17 @@ type attestationJSON struct {
 	Challenge protocol.Blob              `json:"challenge"`
 	Start     protocol.StartAttestation  `json:"start"`
 	Proof     *protocol.ProofAttestation `json:"proof,omitempty"`
+	// Renewals are the approval keys since the first, oldest first.
+	Renewals []renewalJSON `json:"renewals,omitempty"`
+}
+
+type renewalJSON struct {
+	State     store.RenewalState         `json:"state"`
+	Key       string                     `json:"key"`
+	OldKey    string                     `json:"old_key"`
+	Challenge protocol.Blob              `json:"challenge"`
+	Start     protocol.RenewalStart      `json:"start"`
+	Proof     *protocol.ProofAttestation `json:"proof,omitempty"`
 }
 
 func (c *cli) deviceAttestation() *cobra.Command {
@@ -110,7 +121,15 @@ func (c *cli) deviceAttestation() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				c.printJSON(attestationJSON{d.ID, d.Challenge, a.Start, a.Proof})
+				renewals, err := s.desk.Renewals(ctx, d.ID)
+				if err != nil {
+					return err
+				}
+				out := attestationJSON{Device: d.ID, Challenge: d.Challenge, Start: a.Start, Proof: a.Proof}
+				for _, r := range renewals {
+					out.Renewals = append(out.Renewals, renewalJSON{r.State, r.Key, r.OldKey, r.Challenge, r.Request, r.Proof})
+				}
+				c.printJSON(out)
 				return nil
 			})
 		}),

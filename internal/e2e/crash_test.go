@@ -32,6 +32,8 @@ var step = regexp.MustCompile(`^\d+ +(fsync|fdatasync|rename|renameat|renameat2|
 
 // tracer kills a service at a step.
 type tracer struct {
+	// only, where not nil, are the steps that count in place of step.
+	only  *regexp.Regexp
 	mu    sync.Mutex
 	armed bool
 	left  int // steps until the kill; 0 or less is never
@@ -44,6 +46,14 @@ func (tr *tracer) arm(n int) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.armed, tr.left = true, n
+}
+
+// armOnly is arm for some of the steps.
+func (tr *tracer) armOnly(only *regexp.Regexp, n int) {
+	tr.arm(n)
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.only = only
 }
 
 // killed reports whether the kill has come, and the step it came after.
@@ -59,11 +69,8 @@ func (tr *tracer) killed() (string, bool) {
 // read follows strace's output.
 func (tr *tracer) read(out *os.File, kill func()) {
 	for sc := bufio.NewScanner(out); sc.Scan(); {
-		if !step.MatchString(sc.Text()) {
-			continue
-		}
 		tr.mu.Lock()
-		if tr.armed && !tr.fired {
+		if tr.counts(sc.Text()) && tr.armed && !tr.fired {
 			tr.seen = append(tr.seen, sc.Text())
 			if tr.left--; tr.left == 0 {
 				tr.fired = true
@@ -72,6 +79,14 @@ func (tr *tracer) read(out *os.File, kill func()) {
 		}
 		tr.mu.Unlock()
 	}
+}
+
+// counts reports whether a line is a step. It expects tr.mu held.
+func (tr *tracer) counts(line string) bool {
+	if tr.only != nil {
+		return tr.only.MatchString(line)
+	}
+	return step.MatchString(line)
 }
 
 // startTraced starts the device's service under a tracer.
@@ -158,8 +173,8 @@ func (d *device) defineForeignIndex() {
 	}
 }
 
-// foreignIndex is in the range that belongs to owners.
-const foreignIndex tpm2.TPMHandle = 0x01800042
+// foreignIndex is in the range that belongs to owners; makers' are above.
+const foreignIndex, lastOwnerIndex tpm2.TPMHandle = 0x01800042, 0x01bfffff
 
 // noLeftovers demands that the chip holds an index for each profile and what is
 // another program's, once the sweeper of the service has done its work.
@@ -172,7 +187,7 @@ func (d *device) noLeftovers() {
 	d.proc.kill()
 	profiles, _ := filepath.Glob(filepath.Join(d.state(), "profiles", "*"))
 	raw := d.tpm.Dial()
-	indices := raw.Indices()
+	indices := slices.DeleteFunc(raw.Indices(), func(h tpm2.TPMHandle) bool { return h > lastOwnerIndex })
 	raw.Close()
 	if len(indices) != len(profiles)+1 || !slices.Contains(indices, foreignIndex) {
 		d.tb.Fatalf("%d profiles, and the chip holds the indices %x", len(profiles), indices)

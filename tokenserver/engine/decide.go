@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -27,12 +26,10 @@ type attempt struct {
 	compact  string
 	hash     string
 	key      string
-	role     protocol.Role
 	decision *protocol.Decision
+	// verdict is that on the key which signed.
+	verdict protocol.Verdict
 }
-
-// verdict is that on the key which signed.
-func (a *attempt) verdict() protocol.Verdict { return a.device.VerdictOn(a.role) }
 
 // Decide takes a decision of the device with this key. A wrong number is an
 // Answer; every other refusal, *protocol.Problem or *protocol.Error, changes
@@ -90,11 +87,11 @@ func (e *Engine) examine(tx store.Tx, d store.Device, transaction, compact strin
 	if err != nil {
 		return nil, err
 	}
-	certs, keys, err := certificates(d)
+	ring, err := keyring(tx, d)
 	if err != nil {
 		return nil, err
 	}
-	decision, err := protocol.ParseDecision(compact, keys)
+	decision, err := protocol.ParseDecision(compact, ring.keys())
 	if err != nil {
 		return nil, err
 	}
@@ -102,11 +99,7 @@ func (e *Engine) examine(tx store.Tx, d store.Device, transaction, compact strin
 	if err != nil {
 		return nil, err
 	}
-	info, err := protocol.ParseKeyInfo(certs[kid])
-	if err != nil {
-		return nil, err
-	}
-	if err := info.MaySign(decision); err != nil {
+	if err := ring[kid].info.MaySign(decision); err != nil {
 		return nil, problem.New(protocol.ProblemRoleForbidden, "the key may not sign this decision")
 	}
 	r, err := protocol.ParseRequest(request.Compact, e.keys)
@@ -116,27 +109,5 @@ func (e *Engine) examine(tx store.Tx, d store.Device, transaction, compact strin
 	if err := decision.Answers(request.Compact, r); err != nil {
 		return nil, err
 	}
-	return &attempt{d, compact, protocol.Hash([]byte(compact)), kid, info.Role, decision}, nil
-}
-
-// certificates are the device's two, by the thumbprints of their keys.
-func certificates(d store.Device) (map[string]*x509.Certificate, protocol.Keys, error) {
-	certs, keys := map[string]*x509.Certificate{}, protocol.Keys{}
-	for _, chain := range [][][]byte{d.DeviceChain, d.ApprovalChain} {
-		if len(chain) == 0 {
-			return nil, nil, errors.New("engine: the device has no certificate")
-		}
-		cert, err := x509.ParseCertificate(chain[0])
-		if err != nil {
-			return nil, nil, fmt.Errorf("engine: stored certificate: %w", err)
-		}
-		one, err := protocol.NewKeys(cert.PublicKey)
-		if err != nil {
-			return nil, nil, err
-		}
-		for kid, pub := range one {
-			certs[kid], keys[kid] = cert, pub
-		}
-	}
-	return certs, keys, nil
+	return &attempt{d, compact, protocol.Hash([]byte(compact)), kid, decision, ring[kid].verdict}, nil
 }

@@ -24,6 +24,9 @@ func (e *Engine) settle(tx store.Tx, try *attempt) (*Answer, error) {
 		return nil, err
 	}
 	try.device = d
+	if err := try.stillGood(tx); err != nil {
+		return nil, err
+	}
 	t, err := tx.Transaction(try.decision.ID)
 	if err != nil {
 		return nil, err
@@ -56,7 +59,7 @@ func allowed(tx store.Tx, try *attempt, t store.Transaction) error {
 	if err != nil {
 		return err
 	}
-	if why := policy.Unmet(try.verdict(), typ); why != "" {
+	if why := policy.Unmet(try.verdict, typ); why != "" {
 		return policyUnmet(why)
 	}
 	return nil
@@ -73,7 +76,7 @@ func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction, now time
 	}
 	receipt, err := protocol.SignReceipt(e.signer(), &protocol.Receipt{
 		Issuer: try.decision.Audience, Audience: try.device.ID, ID: t.ID, IssuedAt: now.Unix(),
-		Decision: try.hash, State: o.State, Attestation: try.verdict(),
+		Decision: try.hash, State: o.State, Attestation: try.verdict,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("engine: receipt: %s", err.Error())

@@ -74,9 +74,9 @@ func (e *Engine) evidence(tx store.Tx, t store.Transaction) (*protocol.Evidence,
 	if err != nil {
 		return nil, fmt.Errorf("engine: evidence: %w", err)
 	}
-	chain := device.DeviceChain
-	if d.Key == device.ApprovalKey {
-		chain = device.ApprovalChain
+	chain, err := chainOf(tx, device, d.Key)
+	if err != nil {
+		return nil, err
 	}
 	return &protocol.Evidence{
 		Request: request.Compact, Decision: d.Compact, Receipt: d.Receipt,

@@ -170,6 +170,19 @@ func (k *Desk) Attestation(ctx context.Context, device string) (d store.Device, 
 	return d, a, err
 }
 
+// Renewals returns the changes of a device's approval key, oldest first.
+func (k *Desk) Renewals(ctx context.Context, device string) (list []store.Renewal, err error) {
+	err = k.Store.View(ctx, func(tx store.Tx) error {
+		d, err := findDevice(tx, "", device)
+		if err != nil {
+			return err
+		}
+		list, err = tx.Renewals(store.RenewalFilter{Device: d.ID})
+		return err
+	})
+	return list, err
+}
+
 // haveUser refuses with 404: here the user is what was asked for.
 func haveUser(tx store.Tx, name string) error {
 	_, err := tx.User(name)

@@ -66,6 +66,8 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Certificate request refused"
 	case protocol.CodeMismatch, protocol.ProblemDecisionRefused:
 		return http.StatusUnprocessableEntity, "Decision refused"
+	case protocol.ProblemSuccession:
+		return http.StatusUnprocessableEntity, "Successor refused"
 	case protocol.ProblemBadRequest:
 		return http.StatusBadRequest, "Bad request"
 	case protocol.ProblemNotFound:

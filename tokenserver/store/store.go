@@ -49,6 +49,7 @@ type Tx interface {
 	Tokens
 	Devices
 	Attestations
+	Renewals
 	Transactions
 	Requests
 	Decisions

@@ -34,16 +34,12 @@ func (t *tx) AddDevice(d store.Device) error {
 	if err != nil {
 		return err
 	}
-	// The two columns are unique each; a key must not be in the other either.
-	known, err := t.Devices(store.DeviceFilter{Key: d.DeviceKey})
-	if err != nil {
-		return err
+	// The two columns are unique each; a key must not be in the other either,
+	// nor in the past.
+	if known, err := t.keysKnown(d.DeviceKey, d.ApprovalKey); known || err != nil {
+		return orConflict(err)
 	}
-	more, err := t.Devices(store.DeviceFilter{Key: d.ApprovalKey})
-	if err != nil {
-		return err
-	}
-	if len(known)+len(more) > 0 || d.DeviceKey == d.ApprovalKey {
+	if d.DeviceKey == d.ApprovalKey {
 		return store.ErrConflict
 	}
 	return t.exec("INSERT INTO devices ("+deviceColumns+") VALUES (?"+strings.Repeat(", ?", 21)+")",
