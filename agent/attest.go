@@ -59,6 +59,31 @@ func (n *enrolling) noClaim(reason string) {
 	n.Start.Attestation, n.Unattested = protocol.StartAttestation{Format: protocol.AttestationNone}, reason
 }
 
+// unknownMaker reports that the server cannot judge what a chip claims.
+func unknownMaker(err error) bool {
+	p, ok := asProblem(err)
+	return ok && p.Code == protocol.ProblemMaker
+}
+
+// claimLess takes back what a server that does not know a chip's maker cannot
+// judge: first what a TPM says beside a token, then all. Whether it lets such a
+// device in is the server's to say, and what is not proved is recorded so. It
+// reports whether there was anything to take back.
+func (n *enrolling) claimLess(why error) bool {
+	start := &n.Start.Attestation
+	switch {
+	case start.Format == protocol.AttestationNone:
+		return false
+	case start.PIV != nil && start.TPM2 != nil:
+		start.TPM2 = nil
+		delete(n.Claims, kindTPM)
+	default:
+		n.noClaim(reachText(why))
+	}
+	n.log.Info("the server does not know the maker of a chip", "error", why, "format", start.Format)
+	return true
+}
+
 func (h holder) claim(ctx context.Context) (hsm.Claim, error) {
 	attester, ok := h.provider.(hsm.Attester)
 	if !ok {

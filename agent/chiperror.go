@@ -40,6 +40,7 @@ func chipCases() []chipCase {
 		{hsm.ErrReset, ipc.CodeChipReset, "the security chip was reset in the middle", "try again", ""},
 		{hsm.ErrNoService, ipc.CodeChipService, "the service in front of the security chip is not running", "sudo systemctl start pcscd.socket", ""},
 		{hsm.ErrTokenAbsent, ipc.CodeTokenAbsent, "the token that holds the key is not inserted", "insert it, and try again", ""},
+		{hsm.ErrManyTokens, ipc.CodeManyTokens, "several tokens are inserted", "name the one to use: --key piv:SERIAL", ""},
 		{hsm.ErrNoTouch, ipc.CodeNoTouch, "the token was not touched in time", "try again, and touch the token while it blinks", ""},
 		{hsm.ErrPINRequired, ipc.CodePINRequired, "this takes the PIN", "type the PIN", ""},
 		{hsm.ErrBadPIN, ipc.CodeBadPIN, "this cannot be a PIN of the security chip, so it was not asked", "a TPM key takes 6 to 63 bytes", "a token takes 6 to 8 bytes"},

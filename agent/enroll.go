@@ -170,11 +170,13 @@ func (n *enrolling) begin(ctx context.Context) error {
 	if n.ID != "" {
 		return nil
 	}
-	var started protocol.EnrollmentStarted
-	err := retry(ctx, func() (err error) {
-		started, err = n.client.Start(ctx, n.Start)
-		return err
-	})
+	started, err := n.start(ctx)
+	for unknownMaker(err) && n.claimLess(err) {
+		if err := n.save(); err != nil {
+			return err
+		}
+		started, err = n.start(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -183,6 +185,13 @@ func (n *enrolling) begin(ctx context.Context) error {
 	}
 	n.ID, n.Challenge, n.Credential = started.ID, started.Challenge, started.Credential
 	return n.save()
+}
+
+func (n *enrolling) start(ctx context.Context) (started protocol.EnrollmentStarted, err error) {
+	return started, retry(ctx, func() (err error) {
+		started, err = n.client.Start(ctx, n.Start)
+		return err
+	})
 }
 
 func (n *enrolling) save() error { return n.agent.cfg.State.SaveEnrollment(n.Enrollment) }

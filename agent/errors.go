@@ -66,7 +66,9 @@ func serverCure(code string) string {
 	case protocol.ProblemUserLocked:
 		return "ask the administrator of the server"
 	case protocol.ProblemAttestation:
-		return "have the root of the chip's maker added at the server: countersign-server attestation root add FILE; or, where the server lets such devices in: countersign enroll LINK --no-attestation"
+		return "enroll with hardware that proves itself, of a maker whose root the server has: countersign-server attestation root add FILE"
+	case protocol.ProblemAlgorithm:
+		return "enroll with the other --algorithm, ES256 or RS256"
 	case protocol.ProblemPolicy:
 		return "enroll with hardware that meets the server's policy"
 	}

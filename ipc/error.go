@@ -54,6 +54,7 @@ const (
 	CodeChipReset         = "chip_reset"
 	CodeChipService       = "chip_service_down"
 	CodeTokenAbsent       = "token_absent"
+	CodeManyTokens        = "many_tokens"
 	CodeNoTouch           = "no_touch"
 	CodeAdminRequired     = "admin_required"
 	CodeFactorySettings   = "factory_settings"

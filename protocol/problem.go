@@ -28,16 +28,19 @@ func (p *Problem) Error() string {
 
 // Codes of the device API's problems, beside those of Error.
 const (
-	ProblemBadRequest      = "bad_request"
-	ProblemNotFound        = "not_found"
-	ProblemUnauthorized    = "unauthorized"
-	ProblemBodyTooLarge    = "body_too_large"
-	ProblemInternal        = "internal_error"
-	ProblemTokenUnknown    = "token_unknown"
-	ProblemTokenUsed       = "token_used"
-	ProblemTokenExpired    = "token_expired"
-	ProblemBadCSR          = "bad_csr"
-	ProblemAlgorithm       = "algorithm_refused"
+	ProblemBadRequest   = "bad_request"
+	ProblemNotFound     = "not_found"
+	ProblemUnauthorized = "unauthorized"
+	ProblemBodyTooLarge = "body_too_large"
+	ProblemInternal     = "internal_error"
+	ProblemTokenUnknown = "token_unknown"
+	ProblemTokenUsed    = "token_used"
+	ProblemTokenExpired = "token_expired"
+	ProblemBadCSR       = "bad_csr"
+	ProblemAlgorithm    = "algorithm_refused"
+	// ProblemMaker: the proof may be sound, and the server does not know whose
+	// chip it is. A device may then go without proof, where the server takes it.
+	ProblemMaker           = "maker_unknown"
 	ProblemAttestation     = "attestation_refused"
 	ProblemPolicy          = "policy_unmet"
 	ProblemUserLocked      = "user_locked"

@@ -137,23 +137,17 @@ func TestAttestedEnrollmentAnswersAgain(t *testing.T) {
 
 func TestFalseAttestationIsNotDowngraded(t *testing.T) {
 	s, ca := maker(t)
-	stranger := attesttest.Root(t, "Maker", nil)
-	for name, c := range map[string]struct {
-		token func(*device)
-		spoil func(*protocol.Activation)
-	}{
-		"unknown maker":  {func(d *device) { d.token = attesttest.NewToken(t, stranger, nil) }, func(*protocol.Activation) {}},
-		"bad signature":  {func(*device) {}, func(a *protocol.Activation) { a.Attestation.PIV.Device = a.Attestation.PIV.Approval }},
-		"no proof":       {func(*device) {}, func(a *protocol.Activation) { a.Attestation = nil }},
-		"an empty proof": {func(*device) {}, func(a *protocol.Activation) { a.Attestation.PIV = nil }},
+	for name, spoil := range map[string]func(*protocol.Activation){
+		"bad signature":  func(a *protocol.Activation) { a.Attestation.PIV.Device = a.Attestation.PIV.Approval },
+		"no proof":       func(a *protocol.Activation) { a.Attestation = nil },
+		"an empty proof": func(a *protocol.Activation) { a.Attestation.PIV = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, secret := newTokenDevice(t, s, ca, false), token(s.Invite(alice))
-			c.token(d)
 			var started protocol.EnrollmentStarted
 			d.start(secret).want(t, http.StatusCreated).decode(t, &started)
 			body := d.activation(started, secret)
-			c.spoil(&body)
+			spoil(&body)
 			path := protocol.PathEnrollments + "/" + started.ID + "/activation"
 			d.post(path, body).refused(t, http.StatusUnprocessableEntity, protocol.ProblemAttestation)
 			devices, err := s.Desk.Devices(t.Context(), "alice")
@@ -177,16 +171,15 @@ func TestFalseAttestationIsNotDowngraded(t *testing.T) {
 	})
 }
 
-// TestRootsHoldAtOnce changes what the server trusts between the two steps.
+// TestRootsHoldAtOnce changes what a running server trusts.
 func TestRootsHoldAtOnce(t *testing.T) {
 	s, ca := startWithAlice(t, enroll.Policy{}), attesttest.Root(t, "Maker", nil)
 	d, secret := newTokenDevice(t, s, ca, false), token(s.Invite(alice))
+	d.start(secret).refused(t, http.StatusUnprocessableEntity, protocol.ProblemMaker)
+	s.Trust(ca.PEM())
 	var started protocol.EnrollmentStarted
 	d.start(secret).want(t, http.StatusCreated).decode(t, &started)
-	path, proof := protocol.PathEnrollments+"/"+started.ID+"/activation", d.activation(started, secret)
-	d.post(path, proof).refused(t, http.StatusUnprocessableEntity, protocol.ProblemAttestation)
-	s.Trust(ca.PEM())
-	d.post(path, proof).want(t, http.StatusOK)
+	d.post(protocol.PathEnrollments+"/"+started.ID+"/activation", d.activation(started, secret)).want(t, http.StatusOK)
 }
 
 func TestDamagedRootsLetNobodyIn(t *testing.T) {

@@ -172,5 +172,5 @@ func TestUnknownTPMIsRefusedAtOnce(t *testing.T) {
 	body := d.startBody(token(s.Invite(alice)))
 	body.DeviceCSR, body.ApprovalCSR = c.csr(0), c.csr(1)
 	body.Attestation = protocol.StartAttestation{Format: protocol.AttestationTPM2, TPM2: c.start()}
-	d.post(protocol.PathEnrollments, body).refused(t, http.StatusUnprocessableEntity, protocol.ProblemAttestation)
+	d.post(protocol.PathEnrollments, body).refused(t, http.StatusUnprocessableEntity, protocol.ProblemMaker)
 }

@@ -38,7 +38,7 @@ func (a *app) enrollCommand() *cobra.Command {
 	cmd.Flags().StringVar(&in.Key, "key", "tpm", "where the approval key shall live: `tpm`, piv, or piv:SERIAL")
 	cmd.Flags().StringVar(&in.Algorithm, "algorithm", "ES256", "what the approval key signs with: `ES256` or RS256")
 	cmd.Flags().BoolVar(&noTouch, "no-touch", false, "a token's key signs without being touched")
-	cmd.Flags().BoolVar(&in.NoAttestation, "no-attestation", false, "prove nothing of the chip, for a server that does not know its maker")
+	cmd.Flags().BoolVar(&in.NoAttestation, "no-attestation", false, "keep the certificates that name the chip from the server, and prove nothing")
 	cmd.Flags().BoolVar(&in.KeepAdmin, "keep-admin", false, "replace the token's management key by a random one that it keeps under its PIN")
 	cmd.Flags().StringVar(&in.Name, "name", "", "what the server shall call this computer (default: its host name)")
 	cmd.Flags().BoolVar(&pinStdin, "pin-stdin", false, "read the PIN from a line on standard input")

@@ -117,7 +117,7 @@ func (r *rig) queue(others func(key hsm.Key)) (hsm.Key, error) {
 	select {
 	case err := <-first:
 		return key, err
-	case <-time.After(patience):
+	case <-time.After(r.patience()):
 		r.Fatalf("a caller still waits for a chip that goes on")
 	}
 	return key, nil

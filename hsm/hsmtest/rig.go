@@ -16,8 +16,14 @@ import (
 )
 
 // patience is how long a call may take that has nothing to wait for. It is long
-// for slow chips and slower machines, and short against a call that hangs.
-const patience = 20 * time.Second
+// for slow chips and slower machines, and short against a call that hangs. A
+// machine's one chip has other users besides.
+func (r *rig) patience() time.Duration {
+	if r.OneChip {
+		return 2 * time.Minute
+	}
+	return 20 * time.Second
+}
 
 // rig is what a case works with.
 type rig struct {
@@ -189,7 +195,7 @@ func (r *rig) soon(what string, f func()) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience):
+	case <-time.After(r.patience()):
 		r.Fatalf("%s does not come back", what)
 	}
 }

@@ -15,6 +15,14 @@ import (
 	yubico "github.com/go-piv/piv-go/v2/piv"
 )
 
+// ownAuth copies what a person brings. Work that goes on when its caller has
+// left must not read secrets that the caller wipes: a PIN of zeros is a wrong
+// one.
+func ownAuth(a hsm.Auth) (own hsm.Auth, wipe func()) {
+	own = hsm.Auth{PIN: secret.New(bytes.Clone(a.PIN.Reveal())), Admin: secret.New(bytes.Clone(a.Admin.Reveal()))}
+	return own, func() { own.PIN.Wipe(); own.Admin.Wipe() }
+}
+
 // checkAuth refuses a PIN that the card must not see, where there is one.
 func checkAuth(auth hsm.Auth) error {
 	if auth.PIN.Empty() {

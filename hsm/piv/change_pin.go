@@ -20,8 +20,11 @@ var _ hsm.PINChanger = (*boundKey)(nil)
 func (k *boundKey) ChangePIN(ctx context.Context, old, fresh secret.Value) error {
 	err := checkNewPIN(k.serial, old, fresh)
 	if err == nil {
+		before, wipe := ownAuth(hsm.Auth{PIN: old})
+		after, wipeAfter := ownAuth(hsm.Auth{PIN: fresh})
 		err = k.provider.link.do(ctx, func(v *visit) error {
-			return v.withToken(k.serial, func(t *token) error { return t.changePIN(k.reference, old, fresh) })
+			v.last = func() { wipe(); wipeAfter() }
+			return v.withToken(k.serial, func(t *token) error { return t.changePIN(k.reference, before.PIN, after.PIN) })
 		})
 	}
 	if err != nil {

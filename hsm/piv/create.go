@@ -22,8 +22,11 @@ func (p *Provider) Create(ctx context.Context, t hsm.Template) (hsm.Key, error) 
 	if err != nil {
 		return nil, fmt.Errorf("piv: create a key: %w", err)
 	}
+	own, wipe := ownAuth(t.Auth)
+	t.Auth = own
 	var ref *reference
 	err = p.link.do(ctx, func(v *visit) (err error) {
+		v.last = wipe
 		ref, err = v.create(serial, t)
 		return err
 	})
@@ -71,6 +74,8 @@ func (v *visit) create(serial uint32, t hsm.Template) (*reference, error) {
 	// A token that is gone keeps the half-done change, and the reservation
 	// finds it later.
 	v.undo = func() { _ = v.erase(&b.reservation, b.admin) }
+	wipe := v.last
+	v.last = func() { wipe(); clear(b.admin) }
 	if err != nil && b.reservation.nonce != "" {
 		v.undo()
 	}

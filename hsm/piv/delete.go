@@ -18,8 +18,10 @@ import (
 func (k *key) Delete(ctx context.Context, auth hsm.Auth) error {
 	err := checkAuth(auth)
 	if err == nil {
+		own, wipe := ownAuth(auth)
 		err = k.provider.link.do(ctx, func(v *visit) error {
-			return v.clean(k.serial, auth, func(a *applet) (bool, error) {
+			v.last = wipe
+			return v.clean(k.serial, own, func(a *applet) (bool, error) {
 				key, err := a.slotKey(k.slot)
 				return key != nil && key.Equal(k.public), err
 			}, k.slot)
@@ -45,7 +47,11 @@ func (p *Provider) Reclaim(ctx context.Context, encoded []byte, auth hsm.Auth) e
 		err = checkAuth(auth)
 	}
 	if err == nil {
-		err = p.link.do(ctx, func(v *visit) error { return v.clean(r.serial, auth, r.isThere, r.slot) })
+		own, wipe := ownAuth(auth)
+		err = p.link.do(ctx, func(v *visit) error {
+			v.last = wipe
+			return v.clean(r.serial, own, r.isThere, r.slot)
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("piv: release: %w", err)

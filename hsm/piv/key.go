@@ -69,8 +69,10 @@ func (k *key) StoreCertificate(ctx context.Context, der []byte, auth hsm.Auth) e
 		err = checkAuth(auth)
 	}
 	if err == nil {
+		own, wipe := ownAuth(auth)
 		err = k.provider.link.do(ctx, func(v *visit) error {
-			return v.withToken(k.serial, func(t *token) error { return t.storeCertificate(k.reference, c, auth) })
+			v.last = wipe
+			return v.withToken(k.serial, func(t *token) error { return t.storeCertificate(k.reference, c, own) })
 		})
 	}
 	if err != nil {

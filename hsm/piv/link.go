@@ -40,6 +40,8 @@ type visit struct {
 	tidying atomic.Bool
 	// undo is run when the work is done and the caller has left even so.
 	undo func()
+	// last is run at the end of all.
+	last func()
 }
 
 // grace is how long a caller whose context has ended waits for what it began to
@@ -72,6 +74,9 @@ func (l *link) do(ctx context.Context, work func(*visit) error) error {
 			if err == nil && v.undo != nil {
 				v.undo()
 			}
+		}
+		if v.last != nil {
+			v.last()
 		}
 	}()
 	return v.await(done)

@@ -3,6 +3,7 @@
 package piv
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -29,23 +30,20 @@ func (k *key) Sign(ctx context.Context, digest []byte, auth hsm.Auth) ([]byte, e
 	}
 	touch := newTouchNotice(k.reference, auth.Touch)
 	defer touch.end()
-	// The work may go on when this call has returned, and the digest and the
-	// PIN are the caller's.
-	pin := secret.New(append([]byte(nil), auth.PIN.Reveal()...))
-	digest = append([]byte(nil), digest...)
-	result := make(chan []byte, 1)
+	own, wipe := ownAuth(auth)
+	digest = bytes.Clone(digest)
+	var signature []byte
 	err := k.provider.link.do(ctx, func(v *visit) error {
-		defer pin.Wipe()
-		return v.withToken(k.serial, func(t *token) error {
-			signature, err := t.sign(k.reference, digest, pin, touch)
-			result <- signature
+		v.last = wipe
+		return v.withToken(k.serial, func(t *token) (err error) {
+			signature, err = t.sign(k.reference, digest, own.PIN, touch)
 			return err
 		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("piv: sign: %w", err)
 	}
-	return <-result, nil
+	return signature, nil
 }
 
 // sign proves the PIN where there is one, and signs. The PIN comes first and in

@@ -2,9 +2,11 @@ package attest
 
 import (
 	"crypto/x509"
+	"errors"
 	"slices"
 
 	"countersign/protocol"
+	"countersign/tokenserver/problem"
 )
 
 // maxChain bounds a chain as it is sent, so that nobody makes us search.
@@ -41,6 +43,9 @@ func (t Trust) verifyChain(of string, chain []*x509.Certificate) error {
 		Roots: roots, Intermediates: between, CurrentTime: t.Now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
+	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
+		return problem.New(protocol.ProblemMaker, "the chain of the %s does not lead to a trusted root", of)
+	}
 	if err != nil {
 		return refused("the chain of the %s does not lead to a trusted root, or not at this time", of)
 	}

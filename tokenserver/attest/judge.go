@@ -12,10 +12,20 @@ type Opened struct {
 }
 
 // Open judges the beginning of an attestation of these keys: its members are
-// those of the format that it claims, and a TPM is one of a vendor trusted here.
+// those of the format that it claims, and the chips are of makers trusted here,
+// before a person is asked for anything. Where they are not, the refusal is
+// protocol.ProblemMaker.
 func Open(t Trust, start protocol.StartAttestation, keys Keys) (Opened, error) {
-	if err := checkMembers(start, keys); err != nil || start.TPM2 == nil {
+	if err := checkMembers(start, keys); err != nil {
 		return Opened{}, err
+	}
+	if start.PIV != nil {
+		if err := openPIV(t, *start.PIV); err != nil {
+			return Opened{}, err
+		}
+	}
+	if start.TPM2 == nil {
+		return Opened{}, nil
 	}
 	credential, secret, err := OpenTPM2(t, *start.TPM2)
 	if err != nil {

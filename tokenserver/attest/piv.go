@@ -25,6 +25,15 @@ type pivKey struct {
 	signature protocol.Blob
 }
 
+// openPIV judges the chains of a token, so that an unknown maker shows at once.
+func openPIV(t Trust, start protocol.PIVStart) error {
+	if _, err := verifyPIVChain(t, "approval", start.Approval); err != nil || start.Device == nil {
+		return err
+	}
+	_, err := verifyPIVChain(t, "device", start.Device)
+	return err
+}
+
 // VerifyPIV judges a token's proof: each key's slot was attested under a root,
 // with a policy that its role takes, and the key signed the nonce. Keys.Device
 // is nil where the device key is elsewhere; then nothing may be said of it.

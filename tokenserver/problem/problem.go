@@ -80,7 +80,7 @@ func kind(code string) (status int, title string) {
 		return http.StatusConflict, "Enrollment token already used"
 	case protocol.ProblemTokenExpired:
 		return http.StatusGone, "Enrollment token expired"
-	case protocol.ProblemAttestation:
+	case protocol.ProblemAttestation, protocol.ProblemMaker:
 		return http.StatusUnprocessableEntity, "Attestation refused"
 	case protocol.ProblemPolicy:
 		return http.StatusUnprocessableEntity, "Not allowed with this hardware"
