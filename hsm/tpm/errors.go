@@ -67,7 +67,7 @@ func dialError(ctx context.Context, err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: %w", hsm.ErrPermission, err)
 	}
-	if errors.Is(err, syscall.EBUSY) {
+	if errors.Is(err, syscall.EBUSY) || errors.Is(err, syscall.EAGAIN) { // a device; swtpm's socket
 		return fmt.Errorf("%w: %w", hsm.ErrBusy, err)
 	}
 	return fmt.Errorf("%w: %w", hsm.ErrUnavailable, err)

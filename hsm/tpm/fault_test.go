@@ -107,6 +107,26 @@ func TestLostConnectionWhileCreating(t *testing.T) {
 	}
 }
 
+// The same for the very first key of a chip, which has to derive and to settle a
+// storage root besides.
+func TestLostConnectionWhileDerivingTheRoot(t *testing.T) {
+	for _, pinText := range []string{"", rightPIN} {
+		for _, code := range []tpm2.TPMCC{
+			tpm2.TPMCCReadPublic, tpm2.TPMCCGetCapability, tpm2.TPMCCCreatePrimary, tpm2.TPMCCContextSave, tpm2.TPMCCEvictControl,
+		} {
+			for _, fault := range []testenv.Fault{testenv.CutBefore, testenv.CutAfter} {
+				rec := testenv.RecordTPM(t, testenv.StartSWTPM(t))
+				p := provider(t, rec.Spec())
+				rec.Inject(code, fault)
+				if _, err := p.Create(t.Context(), bound(pinText)); !errors.Is(err, hsm.ErrUnavailable) {
+					t.Errorf("PIN %q, command %v, fault %v: %v", pinText, code, fault, err)
+				}
+				mustSign(t, mustCreate(t, p, bound(pinText)), pinText)
+			}
+		}
+	}
+}
+
 // A TPM that stops answering costs a caller no more than its deadline, and the
 // answer that comes too late is not taken for another's.
 func TestHungTPM(t *testing.T) {

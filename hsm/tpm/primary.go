@@ -35,10 +35,11 @@ func (c *chip) derivePrimary() (*root, error) {
 	}
 	known := &c.link.roots
 	known.primary = derived
+	// To save it may lose the connection, and known.primary with it.
 	if saved, err := (tpm2.ContextSave{SaveHandle: derived.handle}).Execute(c); err == nil {
 		known.saved, known.shape = &saved.Context, *derived
 	}
-	return known.primary, nil
+	return derived, nil
 }
 
 // makePrimary makes the primary storage key. An owner password goes there in a

@@ -15,7 +15,7 @@ import (
 type socket struct{ conn *net.UnixConn }
 
 func dialSocket(ctx context.Context, path string) (wire, error) {
-	c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	c, err := dialUnix(ctx, path)
 	if err != nil {
 		return nil, err
 	}
@@ -24,6 +24,23 @@ func dialSocket(ctx context.Context, path string) (wire, error) {
 		return nil, fmt.Errorf("dial %s: not a unix socket", path)
 	}
 	return &socket{conn}, nil
+}
+
+// dialUnix gives swtpm a moment to notice that whoever was connected before has
+// hung up: its queue has room for one, and is full until then.
+func dialUnix(ctx context.Context, path string) (net.Conn, error) {
+	const moment, pause = 500 * time.Millisecond, 2 * time.Millisecond
+	for end := time.Now().Add(moment); ; {
+		c, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+		if !errors.Is(err, unix.EAGAIN) || time.Now().After(end) {
+			return c, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 func (s *socket) exchange(ctx context.Context, cmd []byte) ([]byte, error) {

@@ -1,6 +1,11 @@
 package testenv
 
-import "net"
+import (
+	"errors"
+	"net"
+	"syscall"
+	"time"
+)
 
 // upstream is the recorder's own connection to the TPM.
 type upstream struct {
@@ -8,8 +13,16 @@ type upstream struct {
 	conn net.Conn
 }
 
+// dial waits its turn: swtpm's queue has room for one, and is full until it has
+// noticed that the last client hung up.
 func (u *upstream) dial() (err error) {
-	if u.conn, err = net.Dial("unix", u.r.tpm.Socket()); err == nil {
+	for range 1000 {
+		if u.conn, err = net.Dial("unix", u.r.tpm.Socket()); !errors.Is(err, syscall.EAGAIN) {
+			break
+		}
+		<-time.After(2 * time.Millisecond)
+	}
+	if err == nil {
 		u.r.track(u.conn, true)
 	}
 	return err
