@@ -24,6 +24,7 @@ func mustBeNamed(t testing.TB, what string, err error) {
 	for _, name := range []error{
 		hsm.ErrUnavailable, hsm.ErrForeignKey, hsm.ErrBadReference, hsm.ErrWrongPIN, hsm.ErrPINLocked,
 		hsm.ErrAdminRequired, hsm.ErrNoRoom, hsm.ErrUnsupported, hsm.ErrNoAttestation,
+		context.DeadlineExceeded, // the caller's own
 	} {
 		if errors.Is(err, name) {
 			return
