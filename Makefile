@@ -11,7 +11,7 @@ COUNT    ?= 1
 # How often each way to a signature is timed.
 SIGNATURES ?= 1000
 # How long all tests of one package may take together.
-TIMEOUT  ?= 10m
+TIMEOUT  ?= 14m
 export GO FUZZTIME
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
