@@ -151,14 +151,15 @@ func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 	if err != nil {
 		return nil, err
 	}
-	record, err := protocol.Display(it.req, protocol.DisplayVersion, language, a.cfg.TimeZone)
+	v := a.view(ipc.ViewOf(r))
+	record, err := render(it, v)
 	if err != nil {
 		return nil, err
 	}
 	d := ipc.Display{
-		Request: sum, Lines: record, HighValue: it.req.HighValue,
+		Request: sum, Lines: record, Language: v.Language, TimeZone: v.TimeZone, HighValue: it.req.HighValue,
 		RequestHash: protocol.Hash([]byte(it.compact)), DisplayHash: record.Hash(),
-		NumberDigits: it.req.Digits(), PINNeeded: it.req.Class >= protocol.C2,
+		NumberDigits: it.req.Digits(), PINNeeded: a.floor(it) >= protocol.C2,
 	}
 	if p, ok := a.profile(it.profile); ok {
 		d.Account = p.account()

@@ -107,14 +107,15 @@ func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth)
 // draft checks an answer against what was shown and what the request demands,
 // and returns the decision that it amounts to.
 func (a *Agent) draft(it *item, ans ipc.Answer, key hsm.Protection) (*protocol.Decision, error) {
-	record, err := protocol.Display(it.req, protocol.DisplayVersion, language, a.cfg.TimeZone)
+	v := a.view(ipc.View{Language: ans.Language, TimeZone: ans.TimeZone})
+	record, err := render(it, v)
 	if err != nil {
 		return nil, err
 	}
 	d := &protocol.Decision{
 		Issuer: it.req.Audience, Audience: it.req.Issuer, Subject: it.req.Subject, ID: it.req.ID,
 		Request: protocol.Hash([]byte(it.compact)), Display: record.Hash(),
-		DisplayVersion: protocol.DisplayVersion, Language: language, TimeZone: a.cfg.TimeZone,
+		DisplayVersion: protocol.DisplayVersion, Language: v.Language, TimeZone: v.TimeZone,
 		Decision: ans.Decision, Reason: ans.Reason,
 		UV: protocol.UV{Method: protocol.UVNone, Class: protocol.C0, Surface: ans.Surface},
 	}
@@ -122,7 +123,7 @@ func (a *Agent) draft(it *item, ans ipc.Answer, key hsm.Protection) (*protocol.D
 		return nil, ipc.Errorf(ipc.CodeMismatch, "look at the request again and decide on what it says now", "the answer is about something else than this request")
 	}
 	if ans.Decision == protocol.Approve {
-		if err := a.demand(it.req, ans, key, d); err != nil {
+		if err := a.demand(it, ans, key, d); err != nil {
 			return nil, err
 		}
 	}
@@ -133,12 +134,10 @@ func (a *Agent) draft(it *item, ans ipc.Answer, key hsm.Protection) (*protocol.D
 	return d, nil
 }
 
-// language is the one that display records are rendered in.
-const language = "en"
-
 // demand checks that an approval brings all that the request's class takes,
 // and writes into d what it brings.
-func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, key hsm.Protection, d *protocol.Decision) error {
+func (a *Agent) demand(it *item, ans ipc.Answer, key hsm.Protection, d *protocol.Decision) error {
+	req, class := it.req, a.floor(it)
 	switch {
 	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN:
 		return ipc.Errorf(ipc.CodeMethodUnsupported, "upgrade countersignd, or have another type of transaction started", "this service cannot verify anybody by %s", req.Method)
@@ -146,18 +145,18 @@ func (a *Agent) demand(req *protocol.Request, ans ipc.Answer, key hsm.Protection
 		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")
 	case len(ans.Number) != req.Digits() || strings.Trim(ans.Number, "0123456789") != "":
 		return ipc.Errorf(ipc.CodeNumberRequired, "type the number that "+req.Client.Name+" shows", "approving takes a number of %d digits", req.Digits())
-	case req.Class >= protocol.C3 && !key.Touch:
+	case class >= protocol.C3 && !key.Touch:
 		return ipc.Errorf(ipc.CodeKeyUnsupported, "enroll a token with a touch sensor: countersign enroll LINK --key piv", "this request takes a touch, which the key of this profile does not ask for")
 	}
 	d.Number = ans.Number
 	if req.Digits() > 0 {
 		d.UV.Class = protocol.C1
 	}
-	if req.Class < protocol.C2 {
+	if class < protocol.C2 {
 		return nil
 	}
 	d.UV.Method, d.UV.Class = protocol.UVPIN, protocol.C2
-	if req.Class >= protocol.C3 {
+	if class >= protocol.C3 {
 		d.UV.Method, d.UV.Class = protocol.UVTouch, protocol.C3
 	}
 	return checkPIN(ans.PIN)

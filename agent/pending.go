@@ -358,6 +358,6 @@ func (l *pending) summary(it *item) ipc.Request {
 		ID: r.ID, Profile: it.profile,
 		Client:  ipc.RelyingParty{ID: r.Client.ID, Name: r.Client.Name},
 		Message: r.Message, Type: r.Type, Method: r.Method, Class: r.Class.String(),
-		ReceivedAt: it.received.UTC(), ExpiresAt: time.Unix(r.ExpiresAt, 0).UTC(), Status: status,
+		ReceivedAt: it.received.UTC(), ExpiresAt: time.Unix(r.ExpiresAt, 0).UTC(), Status: status, Origin: r.Origin,
 	}
 }

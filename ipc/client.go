@@ -73,9 +73,9 @@ func (c *Caller) Requests(ctx context.Context, all bool) (r []Request, err error
 	return r, c.call(ctx, "GET", path, nil, &r)
 }
 
-// Show returns one request with its display record.
-func (c *Caller) Show(ctx context.Context, id string) (d Display, err error) {
-	return d, c.call(ctx, "GET", "/v1/requests/"+url.PathEscape(id), nil, &d)
+// Show returns one request with its display record, rendered as the view says.
+func (c *Caller) Show(ctx context.Context, id string, v View) (d Display, err error) {
+	return d, c.call(ctx, "GET", "/v1/requests/"+url.PathEscape(id)+v.query(), nil, &d)
 }
 
 // Decide hands in a person's decision and waits, for up to ten seconds, until

@@ -55,6 +55,11 @@ type Status struct {
 	// Profiles and Pending count what the caller may see.
 	Profiles int `json:"profiles"`
 	Pending  int `json:"pending"`
+	// MutedUntil is when the caller's prompts begin again, where they are muted.
+	MutedUntil *time.Time `json:"muted_until,omitempty"`
+	// Prompting says that a session helper of the caller can ask now: it is in
+	// an active, local, unlocked session, or on a terminal.
+	Prompting bool `json:"prompting"`
 }
 
 // Profile is one user at one Token Server, on this device.
@@ -151,6 +156,28 @@ type Request struct {
 	// "failed", or "unconfirmed" for a decision the server has not yet
 	// acknowledged.
 	Status string `json:"status"`
+	// Quiet is why nobody is prompted for it though it waits, one of the Quiet
+	// constants, or "" where it is prompted for.
+	Quiet string `json:"quiet,omitempty"`
+	// Origin is where the code came from that brought the request here, as
+	// package protocol names it, or "" for one that was pushed.
+	Origin string `json:"origin,omitempty"`
+}
+
+// Why a request is listed and not prompted for.
+const (
+	// QuietMuted: the user asked for silence.
+	QuietMuted = "muted"
+	// QuietTooMany: too many were denied or left unanswered of late.
+	QuietTooMany = "too_many"
+)
+
+// View is how a display record is rendered for one person. The zero View is
+// English in the service's time zone.
+type View struct {
+	// Language is "en", "nl", "fr" or "de", TimeZone an IANA name.
+	Language string
+	TimeZone string
 }
 
 // Display is one request with exactly what a person must be shown,
@@ -159,8 +186,11 @@ type Display struct {
 	Request
 	// Account is user@host, for a title; it is not part of the record.
 	Account string `json:"account"`
-	// Lines is the display record, in order, without line ends.
-	Lines []string `json:"lines"`
+	// Lines is the display record, in order, without line ends, and Language
+	// and TimeZone what it was rendered with. An Answer repeats both.
+	Lines    []string `json:"lines"`
+	Language string   `json:"language"`
+	TimeZone string   `json:"time_zone"`
 	// RequestHash and DisplayHash are base64url SHA-256; an Answer repeats
 	// them, so that nobody approves what was not shown.
 	RequestHash string `json:"request_hash"`
@@ -169,10 +199,23 @@ type Display struct {
 	NumberDigits int `json:"number_digits"`
 	// PINNeeded says that approving takes the PIN of the approval key.
 	PINNeeded bool `json:"pin_needed"`
+	// PINTriesLeft is the chip's count, where it says.
+	PINTriesLeft *int `json:"pin_tries_left,omitempty"`
 	// TouchNeeded says that approving takes a touch of the token too.
 	TouchNeeded bool `json:"touch_needed"`
 	HighValue   bool `json:"high_value"`
+	// Verify is how the service itself verifies the person when an approval
+	// brings no PIN, one of the Verify constants; "" where it does not. The PIN
+	// is always an alternative to it.
+	Verify string `json:"verify,omitempty"`
 }
+
+// How the service verifies a person by itself.
+const (
+	VerifyFingerprint = "fingerprint"
+	VerifyPolkit      = "polkit"
+	VerifyPlugin      = "plugin"
+)
 
 // Decisions and the reasons of a denial, as the wire says them.
 const (
@@ -193,6 +236,9 @@ const (
 type Answer struct {
 	RequestHash string
 	DisplayHash string
+	// Language and TimeZone are those of the Display.
+	Language string
+	TimeZone string
 	// Decision is Approve or Deny, Reason for a denial Cancelled or NotMe.
 	Decision string
 	Reason   string
@@ -225,6 +271,11 @@ const (
 	// EventTouch: the token waits to be touched, for the request, or without
 	// one for an enrollment.
 	EventTouch = "touch"
+	// EventVerify: the service verifies the person for the request, and Hint
+	// says what to do, e.g. "place_finger".
+	EventVerify = "verify"
+	// EventProfile: Profile has changed its state, e.g. to revoked.
+	EventProfile = "profile"
 	// EventReady: everything that was pending at the start has been sent.
 	EventReady = "ready"
 )
@@ -234,6 +285,8 @@ type Event struct {
 	Kind    string   `json:"kind"`
 	Request *Request `json:"request,omitempty"`
 	Result  *Result  `json:"result,omitempty"`
+	Profile *Profile `json:"profile,omitempty"`
+	Hint    string   `json:"hint,omitempty"`
 	// Pending is the number of requests now waiting for the caller.
 	Pending int `json:"pending"`
 }

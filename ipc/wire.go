@@ -12,6 +12,8 @@ import (
 type wireAnswer struct {
 	RequestHash string `json:"request_hash"`
 	DisplayHash string `json:"display_hash"`
+	Language    string `json:"language,omitempty"`
+	TimeZone    string `json:"time_zone,omitempty"`
 	Decision    string `json:"decision"`
 	Reason      string `json:"reason,omitempty"`
 	Number      string `json:"number,omitempty"`
@@ -20,7 +22,7 @@ type wireAnswer struct {
 }
 
 func (a Answer) wire() wireAnswer {
-	return wireAnswer{a.RequestHash, a.DisplayHash, a.Decision, a.Reason, a.Number, a.Surface, a.PIN.Reveal()}
+	return wireAnswer{a.RequestHash, a.DisplayHash, a.Language, a.TimeZone, a.Decision, a.Reason, a.Number, a.Surface, a.PIN.Reveal()}
 }
 
 // DecodeAnswer reads an Answer from a request's body.
@@ -29,7 +31,7 @@ func DecodeAnswer(r *http.Request) (Answer, error) {
 	if err := Decode(r, &w); err != nil {
 		return Answer{}, err
 	}
-	return Answer{w.RequestHash, w.DisplayHash, w.Decision, w.Reason, w.Number, w.Surface, secret.New(w.PIN)}, nil
+	return Answer{w.RequestHash, w.DisplayHash, w.Language, w.TimeZone, w.Decision, w.Reason, w.Number, w.Surface, secret.New(w.PIN)}, nil
 }
 
 type wireEnrollment struct {

@@ -50,6 +50,9 @@ func Display(r *Request, version int, language, tz string) (Record, error) {
 	if r.HighValue {
 		rec = append(rec, "This is marked as high value.")
 	}
+	if r.Origin != "" {
+		rec = append(rec, "This came by a code, not to you alone: "+origin(r.Origin)+".", "Approve only if you started this.")
+	}
 	rec = append(rec, reported(r)...)
 	if r.SigningData != "" {
 		sum := sha256.Sum256([]byte(r.SigningData))
@@ -77,6 +80,19 @@ func loadZone(name string) (*time.Location, error) {
 		return nil, errorf(CodeBadMessage, "tz is unknown")
 	}
 	return loc, nil
+}
+
+// origin says where a code came from.
+func origin(o string) string {
+	switch o {
+	case OriginLink:
+		return "a link was opened"
+	case OriginImage:
+		return "it was read from an image"
+	case OriginScreen:
+		return "it was read from the screen"
+	}
+	return "it was typed or pasted"
 }
 
 func reported(r *Request) []string {

@@ -52,4 +52,9 @@ const (
 	ProblemRoleForbidden   = "key_role_forbidden"
 	ProblemDecisionRefused = "decision_refused"
 	ProblemSuccession      = "succession_refused"
+	// ProblemSuspended: the device is held off until somebody has looked at it.
+	ProblemSuspended   = "device_suspended"
+	ProblemOTPUnknown  = "otp_unknown"
+	ProblemOTPRefused  = "otp_refused"
+	ProblemRateLimited = "rate_limited"
 )

@@ -73,6 +73,9 @@ type Request struct {
 	NumberMatch *NumberMatch `json:"number_match,omitempty"`
 	HighValue   bool         `json:"high_value,omitempty"`
 	SigningData string       `json:"signing_data,omitempty"`
+	// Origin is where the code came from that brought the request, one of the
+	// Origin constants; "" for a request that was pushed.
+	Origin string `json:"origin,omitempty"`
 }
 
 // SignRequest validates r and signs it with the server's key.
@@ -116,6 +119,8 @@ func (r *Request) Validate() error {
 		return errorf(CodeBadMessage, "iat and exp do not make a lifetime of at most %d seconds", MaxLifetime)
 	case !ValidMethod(r.Method):
 		return errorf(CodeBadMessage, "method is unknown")
+	case r.Origin != "" && !ValidOrigin(r.Origin):
+		return errorf(CodeBadMessage, "origin is unknown")
 	case !r.Class.Valid():
 		return errorf(CodeBadMessage, "class is missing")
 	case r.Class > C0 && r.NumberMatch == nil:

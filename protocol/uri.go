@@ -48,17 +48,9 @@ func ParseEnrollURI(s string) (EnrollURI, error) {
 	if !ok {
 		return bad("it does not begin with " + enrollPrefix)
 	}
-	if strings.Contains(query, "#") {
-		return bad("it has a fragment")
-	}
-	q, err := url.ParseQuery(query)
-	if err != nil {
-		return bad("its query is malformed")
-	}
-	for name, values := range q {
-		if len(values) != 1 || name != "server" && name != "token" && name != "ca" {
-			return bad("a member is unknown or given twice")
-		}
+	q, why := strictQuery(query, "server", "token", "ca")
+	if why != nil {
+		return bad(why.Detail)
 	}
 	u := EnrollURI{Server: strings.TrimSuffix(q.Get("server"), "/"), Token: secret.New([]byte(q.Get("token")))}
 	if !ValidIssuer(u.Server) || len(u.Server) > maxValue {
@@ -70,6 +62,7 @@ func ParseEnrollURI(s string) (EnrollURI, error) {
 	if !q.Has("ca") {
 		return u, nil
 	}
+	var err error
 	if u.CA, err = parsePin(q.Get("ca")); err != nil {
 		return bad("ca is not sha256: and a base64url SHA-256")
 	}

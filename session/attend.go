@@ -23,7 +23,7 @@ type outcome struct {
 // sent again without a person's typing. The end of asking takes the prompt
 // away, but what was answered before is still handed in.
 func (s *Session) attend(ctx, asking context.Context, id string) outcome {
-	d, err := s.Service.Show(asking, id)
+	d, err := s.Service.Show(asking, id, s.View)
 	if err != nil {
 		return s.unanswered(asking, err)
 	}

@@ -24,7 +24,7 @@ import (
 // Service is what the session needs of countersignd; *ipc.Caller has it.
 type Service interface {
 	Events(ctx context.Context, f func(ipc.Event) error) error
-	Show(ctx context.Context, id string) (ipc.Display, error)
+	Show(ctx context.Context, id string, v ipc.View) (ipc.Display, error)
 	Decide(ctx context.Context, id string, a ipc.Answer) (ipc.Result, error)
 }
 
@@ -50,7 +50,9 @@ type Session struct {
 	Service  Service
 	Notifier Notifier
 	Prompter Prompter
-	Log      *slog.Logger
+	// View is how display records are rendered for the person here.
+	View ipc.View
+	Log  *slog.Logger
 	// Ready, unless nil, is called once: when the service has first told
 	// everything that is pending.
 	Ready func()

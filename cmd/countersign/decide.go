@@ -36,7 +36,7 @@ func (a *app) denyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "deny ID", Short: "Deny a request", Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := a.service().Show(cmd.Context(), args[0])
+			d, err := a.service().Show(cmd.Context(), args[0], ipc.View{})
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ func (a *app) denyCommand() *cobra.Command {
 
 // answer is an answer about exactly what d shows.
 func (a *app) answer(d ipc.Display) ipc.Answer {
-	ans := ipc.Answer{RequestHash: d.RequestHash, DisplayHash: d.DisplayHash, Surface: ipc.SurfaceCLI}
+	ans := ipc.Answer{RequestHash: d.RequestHash, DisplayHash: d.DisplayHash, Language: d.Language, TimeZone: d.TimeZone, Surface: ipc.SurfaceCLI}
 	if a.onTerminal() {
 		ans.Surface = ipc.SurfaceTTY
 	}
@@ -62,7 +62,7 @@ func (a *app) answer(d ipc.Display) ipc.Answer {
 }
 
 func (a *app) approve(ctx context.Context, id, number string, pinStdin bool) error {
-	d, err := a.service().Show(ctx, id)
+	d, err := a.service().Show(ctx, id, ipc.View{})
 	if err != nil {
 		return err
 	}

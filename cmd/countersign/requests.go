@@ -44,7 +44,7 @@ func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID", Short: "Show the display record of a request", Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := a.service().Show(cmd.Context(), args[0])
+			d, err := a.service().Show(cmd.Context(), args[0], ipc.View{})
 			if err != nil {
 				return err
 			}

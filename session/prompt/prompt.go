@@ -77,6 +77,8 @@ func (q Question) approval(surface string) ipc.Answer {
 	return ipc.Answer{
 		RequestHash: q.Display.RequestHash,
 		DisplayHash: q.Display.DisplayHash,
+		Language:    q.Display.Language,
+		TimeZone:    q.Display.TimeZone,
 		Decision:    ipc.Approve,
 		Surface:     surface,
 	}

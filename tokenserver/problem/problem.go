@@ -27,6 +27,9 @@ const (
 	BadConfig           = "bad_config"
 	BadRoot             = "bad_root"
 	RootUnknown         = "root_unknown"
+	ClientBlocked       = "client_blocked"
+	HighValueHold       = "high_value_hold"
+	ContextRequired     = "context_required"
 )
 
 // New makes a refusal. The detail is shown to whoever asked: it must not
@@ -98,6 +101,20 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Wrong number"
 	case protocol.ProblemRoleForbidden:
 		return http.StatusForbidden, "The key may not sign this"
+	case protocol.ProblemSuspended:
+		return http.StatusForbidden, "Device suspended"
+	case protocol.ProblemOTPUnknown:
+		return http.StatusNotFound, "Unknown code"
+	case protocol.ProblemOTPRefused:
+		return http.StatusForbidden, "The code may not be used like this"
+	case protocol.ProblemRateLimited:
+		return http.StatusTooManyRequests, "Too often"
+	case ClientBlocked:
+		return http.StatusUnprocessableEntity, "The user has blocked this relying party"
+	case HighValueHold:
+		return http.StatusUnprocessableEntity, "Too soon after an enrollment"
+	case ContextRequired:
+		return http.StatusUnprocessableEntity, "Context missing"
 	case UserUnknown:
 		return http.StatusUnprocessableEntity, "Unknown user"
 	case UserExists, ClientExists:
