@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"countersign/agent/audit"
 	"countersign/agent/state"
 	"countersign/hsm"
 	"countersign/protocol"
@@ -32,7 +33,9 @@ type Config struct {
 	// Providers make and keep the keys. The first is used where an enrollment
 	// names none.
 	Providers []hsm.Provider
-	Log       *slog.Logger
+	// Audit takes what is recorded for good.
+	Audit *audit.Log
+	Log   *slog.Logger
 	// TimeZone is the IANA name that display records are rendered with.
 	TimeZone string
 	// ForbidCLI refuses approvals from outside a prompt or a terminal.
@@ -60,7 +63,7 @@ type Agent struct {
 func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), profiles: map[string]*profile{}}
 	a.reserved = newReservations(cfg.State, a.chips, cfg.Log)
-	a.pending = newPending(bootTime, a.publish)
+	a.pending = newPending(BootTime, a.publish)
 	stored, err := cfg.State.Profiles()
 	if err != nil {
 		// One damaged profile must not take the others with it.
@@ -115,6 +118,7 @@ func (a *Agent) load(s state.Profile) error {
 
 // Run receives, delivers and expires until ctx ends. It returns nil then.
 func (a *Agent) Run(ctx context.Context) error {
+	a.note(audit.Event{Kind: recordStarted, Detail: map[string]string{"version": a.cfg.Version}})
 	var workers sync.WaitGroup
 	start := func(work func(context.Context)) { workers.Go(func() { work(ctx) }) }
 	a.mu.Lock()
@@ -133,6 +137,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.start = func(func(context.Context)) {}
 	a.mu.Unlock()
 	workers.Wait()
+	a.note(audit.Event{Kind: recordStopped})
 	return nil
 }
 

@@ -28,6 +28,8 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
 		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
 		{Pattern: "POST /v1/requests/{id}/decision", Access: ipc.ActOwn, Handle: a.postDecision},
+		{Pattern: "GET /v1/log", Access: ipc.ReadOwn, Handle: a.getLog},
+		{Pattern: "GET /v1/log/verification", Access: ipc.ReadOwn, Handle: a.getLogVerification},
 		{Pattern: "GET /v1/keys", Access: ipc.ReadOwn, Handle: a.getKeys},
 		{Pattern: "POST /v1/keys/{owner}/deletion", Access: ipc.ActOwn, Handle: a.postKeyDeletion},
 		{Pattern: "GET /v1/events", Access: ipc.ActOwn, Handle: a.getEvents},

@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// bootTime is CLOCK_BOOTTIME: it runs on in suspend and no one sets it, so a
+// BootTime is CLOCK_BOOTTIME: it runs on in suspend and no one sets it, so a
 // lifetime measured by it ends when it should, whatever the wall clock says.
-func bootTime() time.Duration {
+func BootTime() time.Duration {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
 		// Linux has had this clock since 2.6.39; without it nothing expires

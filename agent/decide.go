@@ -64,7 +64,7 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 		ID: it.req.ID, Request: it.compact, Verb: d.Decision, Reason: d.Reason,
 		ReceivedAt: it.received, DecidedAt: time.Now(),
 	}
-	return p.outbox.add(ctx, entry, func(prev string) (string, error) {
+	entry, err = p.outbox.add(ctx, entry, func(prev string) (string, error) {
 		// What was true when the person answered may have changed while this
 		// waited for its turn.
 		if err := s.Peer.Check(); err != nil {
@@ -79,8 +79,17 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 			// The chip was told to stop, and why is what the person wants to know.
 			err = cmp.Or(a.pending.still(it), err)
 		}
-		return compact, err
+		if err != nil {
+			return "", err
+		}
+		// Nothing is ever sent that is not on record; what is on record and was
+		// not kept after all is followed by that.
+		return compact, a.record(made(it, d, compact))
 	})
+	if err != nil {
+		return state.Entry{}, storageError(err)
+	}
+	return entry, nil
 }
 
 // askTouch tells the owner's helpers that the token waits to be touched.

@@ -100,6 +100,7 @@ func (p *profile) tell(e state.Entry) {
 	s := p.get()
 	p.agent.pending.resolve(s.ID, e.ID, e.Status)
 	p.agent.cfg.Log.Info("decision answered", "profile", s.ID, "request", e.ID, "decision", e.Verb, "state", e.State, "status", e.Status, "code", e.Code)
+	p.agent.note(answered(s, e))
 	r, _ := result(e)
 	event := p.agent.resultEvent(s.ID, e.ID, r)
 	if event.Request != nil && event.Request.Status == statusPending {

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/agent/audit"
 	"countersign/agent/state"
 	"countersign/hsm"
 	"countersign/internal/secret"
@@ -136,6 +137,17 @@ func (k *kit) open() {
 	k.t.Cleanup(func() { _ = k.dir.Close() })
 }
 
+// audit opens the audit log anew.
+func (k *kit) audit() *audit.Log {
+	k.t.Helper()
+	l, err := audit.Open(filepath.Join(k.root, "audit"), audit.Clock{Wall: time.Now, Boot: BootTime})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	k.t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
 func (k *kit) providers() []hsm.Provider {
 	if k.token == nil {
 		return []hsm.Provider{k.chip}
@@ -146,7 +158,7 @@ func (k *kit) providers() []hsm.Provider {
 func (k *kit) start() {
 	k.t.Helper()
 	var err error
-	k.agent, err = New(Config{Version: "test", Mode: "user", State: k.dir, Providers: k.providers(), Log: slog.New(slog.NewTextHandler(k.log, nil)), TimeZone: "UTC"})
+	k.agent, err = New(Config{Version: "test", Mode: "user", State: k.dir, Providers: k.providers(), Audit: k.audit(), Log: slog.New(slog.NewTextHandler(k.log, nil)), TimeZone: "UTC"})
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ type profile struct {
 	// stop ends run; retired keeps it from starting.
 	stop    context.CancelFunc
 	retired bool
-	// polled is bootTime when the poll that is under way was sent. Only the
+	// polled is BootTime when the poll that is under way was sent. Only the
 	// poll's own goroutine uses it.
 	polled time.Duration
 	// refused are the hashes of listed requests that were not valid, so that

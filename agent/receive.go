@@ -18,7 +18,7 @@ const maxRefused = 256
 const fateWait = 5 * time.Second
 
 // BeforeFetch implements upstream.Watcher.
-func (p *profile) BeforeFetch() { p.polled = bootTime() }
+func (p *profile) BeforeFetch() { p.polled = BootTime() }
 
 // Reached implements upstream.Watcher.
 func (p *profile) Reached(err error) {

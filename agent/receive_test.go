@@ -92,9 +92,9 @@ func TestLifetime(t *testing.T) {
 		k := newKit(t)
 		r := k.request("tx", protocol.C1)
 		r.ExpiresAt = c.exp
-		before := bootTime()
+		before := BootTime()
 		k.list(c.now, k.sign(r))
-		after := bootTime()
+		after := BootTime()
 		it, _, err := k.agent.pending.show(scopeOf(testUID), "tx")
 		if accepted := err == nil; accepted != c.accepted {
 			// A clock so wrong that the sum overflows may cost the request.
@@ -123,7 +123,7 @@ func TestLifetimeCountsFromThePoll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := it.deadline - bootTime(); left > 200*time.Second {
+	if left := it.deadline - BootTime(); left > 200*time.Second {
 		t.Errorf("%v are left, want at most 200 s", left)
 	}
 }

@@ -65,6 +65,7 @@ const (
 	CodeProfileActive     = "profile_active"
 	CodeSurfaceForbidden  = "surface_forbidden"
 	CodeTooLarge          = "body_too_large"
+	CodeStorage           = "storage_failed"
 )
 
 func httpStatus(code string) int {
@@ -81,7 +82,7 @@ func httpStatus(code string) int {
 		return http.StatusBadGateway
 	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy:
 		return http.StatusConflict
-	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent:
+	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage:
 		return http.StatusServiceUnavailable
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge

@@ -7,8 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"time"
 
 	"countersign/agent"
+	"countersign/agent/audit"
 	"countersign/agent/state"
 	"countersign/internal/version"
 	"countersign/ipc"
@@ -28,8 +31,13 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 		return usageError{err}
 	}
 	defer func() { err = errors.Join(err, closeKeys()) }()
+	record, err := openAudit(cfg.State)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, record.Close()) }()
 	core, err := agent.New(agent.Config{
-		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Log: log,
+		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Audit: record, Log: log,
 		TimeZone: agent.LocalZone(), ForbidCLI: cfg.ForbidCLI,
 	})
 	if err != nil {
@@ -45,6 +53,11 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	}
 	fmt.Fprintln(out, "ready")
 	return serve(ctx, core, func(ctx context.Context) error { return ipc.Serve(ctx, socket, handler) })
+}
+
+// openAudit opens the audit log, which stands in the state directory.
+func openAudit(dir string) (*audit.Log, error) {
+	return audit.Open(filepath.Join(dir, "audit"), audit.Clock{Wall: time.Now, Boot: agent.BootTime})
 }
 
 // serve runs both halves and ends both when one ends.

@@ -1,0 +1,34 @@
+package agent
+
+import (
+	"countersign/agent/audit"
+	"countersign/agent/state"
+	"countersign/protocol"
+)
+
+// Kinds of records in the audit log. They are stable: programs look for them.
+const (
+	recordMade     = "decision.made"
+	recordAnswered = "decision.answered"
+	recordStarted  = "service.started"
+	recordStopped  = "service.stopped"
+)
+
+// made records a decision that is signed and not stored yet.
+func made(it *item, d *protocol.Decision, compact string) audit.Event {
+	return audit.Event{
+		Kind: recordMade, UID: &it.uid, Profile: it.profile, Request: it.req.ID, Client: it.req.Client.ID,
+		Detail: map[string]string{
+			"decision": d.Decision, "reason": d.Reason, "class": d.UV.Class.String(), "method": d.UV.Method, "surface": d.UV.Surface,
+			"request_sha256": d.Request, "display_sha256": d.Display, "decision_sha256": protocol.Hash([]byte(compact)),
+		},
+	}
+}
+
+// answered records what the server said of a decision.
+func answered(s state.Profile, e state.Entry) audit.Event {
+	return audit.Event{
+		Kind: recordAnswered, UID: &s.UID, Profile: s.ID, Request: e.ID,
+		Detail: map[string]string{"state": e.State, "status": e.Status, "code": e.Code, "decision_sha256": protocol.Hash([]byte(e.Decision))},
+	}
+}
