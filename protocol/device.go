@@ -89,12 +89,17 @@ type Enrolled struct {
 	Confirm bool `json:"confirm"`
 }
 
+// EnrollmentSuspended is the state of an enrollment that is held off.
+const EnrollmentSuspended = "suspended"
+
 // EnrollmentState answers GET PathEnrollment.
 type EnrollmentState struct {
 	Profile string `json:"profile"`
-	// State is "active" or "unconfirmed"; a revoked enrollment is answered
-	// with 410 and ProblemRevoked.
+	// State is "active", "unconfirmed" or "suspended"; a revoked enrollment is
+	// answered with 410 and ProblemRevoked.
 	State string `json:"state"`
+	// Reason says why it is suspended, for people.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Requests answers GET PathRequests: everything that is pending for the

@@ -18,6 +18,10 @@ type deviceBody struct {
 	Provider string            `json:"provider"`
 	State    store.DeviceState `json:"state"`
 	Reason   string            `json:"reason,omitempty"`
+	// Suspended is why the device is held off for now, and QuietUntil how long
+	// it asked to be left in peace.
+	Suspended  string     `json:"suspended,omitempty"`
+	QuietUntil *time.Time `json:"quiet_until,omitempty"`
 	// Attestation is the verdict on the approval key.
 	Attestation          protocol.Verdict `json:"attestation"`
 	DeviceKeyAttestation protocol.Verdict `json:"device_key_attestation"`
@@ -36,7 +40,7 @@ func (s *Server) listDevices(w http.ResponseWriter, r *http.Request, _ store.Cli
 	for i, d := range devices {
 		out.Devices[i] = deviceBody{
 			d.ID, d.User, d.Facts.Name, d.Facts.Platform, d.Facts.Provider, d.State, d.Reason,
-			d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
+			d.Suspended, d.QuietAt(s.now()), d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
 		}
 	}
 	return writeJSON(w, http.StatusOK, out)

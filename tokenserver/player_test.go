@@ -103,6 +103,15 @@ func (c *caller) post(path string, v any) answer {
 	return c.call(c.tb.Context(), http.MethodPost, path, body, "Content-Type", "application/json")
 }
 
+func (c *caller) put(path string, v any) answer {
+	c.tb.Helper()
+	body, err := json.Marshal(v)
+	if err != nil {
+		c.tb.Fatal(err)
+	}
+	return c.call(c.tb.Context(), http.MethodPut, path, body, "Content-Type", "application/json")
+}
+
 func (c *caller) get(path string, header ...string) answer {
 	return c.call(c.tb.Context(), http.MethodGet, path, nil, header...)
 }
@@ -184,6 +193,8 @@ type device struct {
 	srv              *servertest.Server
 	device, approval *ecdsa.PrivateKey
 	enrolled         protocol.Enrolled
+	// last is the decision that the next one is chained to, or "".
+	last string
 	// token is where the keys are, or nil where nothing says.
 	token *attesttest.Token
 	touch bool
@@ -373,12 +384,17 @@ func (d *device) sign(dec *protocol.Decision) string {
 	return d.signWith(key, dec)
 }
 
+// signWith signs the next of the device's decisions.
 func (d *device) signWith(key *ecdsa.PrivateKey, dec *protocol.Decision) string {
 	d.tb.Helper()
+	if d.last != "" {
+		dec.Prev = protocol.Hash([]byte(d.last))
+	}
 	compact, err := protocol.SignDecision(key, dec)
 	if err != nil {
 		d.tb.Fatal(err)
 	}
+	d.last = compact
 	return compact
 }
 

@@ -46,7 +46,10 @@ type Config struct {
 	// directories of the certificates under which they are believed.
 	Attestation      enroll.Attestation
 	AttestationRoots []roots.Dir
-	Logger           *slog.Logger
+	// Hold is how long a device must have been enrolled before it is asked for
+	// what is of high value; 0 is not at all.
+	Hold   time.Duration
+	Logger *slog.Logger
 	// Now, where nil, is time.Now.
 	Now func() time.Time
 }
@@ -152,7 +155,7 @@ func listenerURL(asked string, l net.Listener) (string, error) {
 
 // wire makes the parts that need to know the URLs.
 func (s *Server) wire(ctx context.Context, c Config) (err error) {
-	if s.engine, err = engine.New(c.Store, s.hub, c.PKI, s.issuer, c.Now); err != nil {
+	if s.engine, err = engine.New(engine.Config{Store: c.Store, Hub: s.hub, PKI: c.PKI, Issuer: s.issuer, Now: c.Now, Hold: c.Hold}); err != nil {
 		return err
 	}
 	s.enroll = &enroll.Service{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
@@ -21,6 +22,8 @@ type config struct {
 		Max  int         `toml:"max"`
 		// ApprovalAlgorithm is "ES256", "RS256" or "" for both.
 		ApprovalAlgorithm string `toml:"approval_algorithm"`
+		// HighValueHold is a duration as Go writes it.
+		HighValueHold string `toml:"high_value_hold"`
 	} `toml:"enrollment"`
 	Attestation struct {
 		None    string   `toml:"none"`
@@ -34,6 +37,7 @@ type config struct {
 func readConfig(path string) (c config, err error) {
 	def := enroll.DefaultPolicy()
 	c.Enrollment.Mode, c.Enrollment.Max = def.Mode, def.Max
+	c.Enrollment.HighValueHold = "12h"
 	c.Attestation.None = noneAccept
 	if path == "" {
 		return c, nil
@@ -56,6 +60,9 @@ const (
 
 func (c config) validate() error {
 	if err := c.policy().Validate(); err != nil {
+		return err
+	}
+	if _, err := c.hold(); err != nil {
 		return err
 	}
 	if none := c.Attestation.None; none != noneAccept && none != noneRefuse {
@@ -89,6 +96,19 @@ func tomlDetail(err error) string {
 
 func (c config) policy() enroll.Policy {
 	return enroll.Policy{Mode: c.Enrollment.Mode, Max: c.Enrollment.Max, Algorithm: c.Enrollment.ApprovalAlgorithm}
+}
+
+// maxHold is the longest that makes sense.
+const maxHold = 30 * 24 * time.Hour
+
+// hold is how long after its enrollment a device is not asked for what is of
+// high value.
+func (c config) hold() (time.Duration, error) {
+	d, err := time.ParseDuration(c.Enrollment.HighValueHold)
+	if err != nil || d < 0 || d > maxHold {
+		return 0, problem.New(problem.BadConfig, `enrollment: high_value_hold is a time such as "12h", at most %v, or "0s" for none`, maxHold)
+	}
+	return d, nil
 }
 
 func (c config) attestation() enroll.Attestation {

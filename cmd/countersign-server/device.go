@@ -13,7 +13,7 @@ import (
 )
 
 func (c *cli) deviceCommand() *cobra.Command {
-	return group("device", "The devices that are enrolled", c.deviceList(), c.deviceAttestation(), c.deviceRevoke())
+	return group("device", "The devices that are enrolled", c.deviceList(), c.deviceAttestation(), c.deviceSuspend(), c.deviceResume(), c.deviceRevoke())
 }
 
 type deviceJSON struct {
@@ -26,6 +26,10 @@ type deviceJSON struct {
 	Provider string            `json:"provider"`
 	State    store.DeviceState `json:"state"`
 	Reason   string            `json:"reason,omitempty"`
+	// Suspended is why the device is held off for now, and QuietUntil how long
+	// it asked to be left in peace.
+	Suspended  string     `json:"suspended,omitempty"`
+	QuietUntil *time.Time `json:"quiet_until,omitempty"`
 	// Attestation is the verdict on the approval key.
 	Attestation          protocol.Verdict `json:"attestation"`
 	DeviceKeyAttestation protocol.Verdict `json:"device_key_attestation"`
@@ -54,16 +58,27 @@ func (c *cli) listDevices(ctx context.Context, s *state, user string) error {
 	for i, d := range devices {
 		out[i] = deviceJSON{
 			d.ID, d.User, d.Profile, d.Facts.Name, d.Facts.Platform, d.Facts.Agent, d.Facts.Provider,
-			d.State, d.Reason, d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
+			d.State, d.Reason, d.Suspended, d.QuietAt(time.Now()), d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
 		}
-		state := string(d.State)
-		if d.Reason != "" {
-			state += " (" + d.Reason + ")"
-		}
-		rows[i] = []string{d.ID, d.User, d.Facts.Name, d.Facts.Provider, state, rfc3339(d.CreatedAt), protection(d.Verdict), protection(d.DeviceVerdict)}
+		rows[i] = []string{d.ID, d.User, d.Facts.Name, d.Facts.Provider, standing(d), rfc3339(d.CreatedAt), protection(d.Verdict), protection(d.DeviceVerdict)}
 	}
 	c.table(map[string]any{"devices": out}, "ID USER NAME PROVIDER STATE ENROLLED APPROVAL-KEY DEVICE-KEY", rows)
 	return nil
+}
+
+// standing is a device's state in one cell.
+func standing(d store.Device) string {
+	out := string(d.State)
+	if d.Reason != "" {
+		out += " (" + d.Reason + ")"
+	}
+	if d.Suspended != "" {
+		out += ", suspended (" + d.Suspended + ")"
+	}
+	if until := d.QuietAt(time.Now()); until != nil {
+		out += ", quiet until " + rfc3339(*until)
+	}
+	return out
 }
 
 // protection says in a line what is known of a key.
@@ -130,6 +145,32 @@ func (c *cli) deviceAttestation() *cobra.Command {
 					out.Renewals = append(out.Renewals, renewalJSON{r.State, r.Key, r.OldKey, r.Challenge, r.Request, r.Proof})
 				}
 				c.printJSON(out)
+				return nil
+			})
+		}),
+	})
+}
+
+func (c *cli) deviceSuspend() *cobra.Command {
+	return c.deviceHold("suspend ID", "Hold a device off until it is resumed", (*enroll.Desk).Suspend)
+}
+
+func (c *cli) deviceResume() *cobra.Command {
+	return c.deviceHold("resume ID", "Let a suspended device go on", (*enroll.Desk).Resume)
+}
+
+func (c *cli) deviceHold(use, short string, act func(*enroll.Desk, context.Context, string) (store.Device, error)) *cobra.Command {
+	return c.withData(&cobra.Command{
+		Use: use, Short: short, Args: cobra.ExactArgs(1),
+		Long: short + ". A device that showed two different decisions in one place of its chain\n" +
+			"was suspended by itself: there is a copy of it, or it was set back. Enroll it again, unless you know why.",
+		RunE: do(func(ctx context.Context, args []string) error {
+			return c.withState(ctx, func(s *state) error {
+				d, err := act(s.desk, ctx, args[0])
+				if err != nil {
+					return err
+				}
+				c.print(map[string]string{"device": d.ID, "user": d.User, "state": string(d.State), "suspended": d.Suspended}, "%s of %s: %s.", d.ID, d.User, standing(d))
 				return nil
 			})
 		}),

@@ -37,12 +37,16 @@ type attempt struct {
 func (e *Engine) Decide(ctx context.Context, deviceKey, transaction, compact string) (a *Answer, err error) {
 	var try *attempt
 	err = e.store.View(ctx, func(tx store.Tx) error {
-		d, err := Admit(tx, deviceKey, true)
-		if err != nil {
-			return err
+		d, refused := Admit(tx, deviceKey, true)
+		if d.ID == "" {
+			return refused
 		}
+		// What was answered is answered again, whatever became of the device.
 		if a, err = answered(tx, d.ID, transaction, compact); a != nil || err != nil {
 			return err
+		}
+		if refused != nil {
+			return refused
 		}
 		try, err = e.examine(tx, d, transaction, compact)
 		return err
@@ -51,8 +55,10 @@ func (e *Engine) Decide(ctx context.Context, deviceKey, transaction, compact str
 		return a, err
 	}
 	var devices []string
+	var refused error
 	err = e.store.Update(ctx, func(tx store.Tx) error {
-		if a, err = e.settle(tx, try); err != nil {
+		// A refusal too is kept in the device's chain.
+		if a, refused, err = e.settle(tx, try); err != nil {
 			return err
 		}
 		devices, err = tx.Addressed(transaction)
@@ -62,7 +68,7 @@ func (e *Engine) Decide(ctx context.Context, deviceKey, transaction, compact str
 		return nil, err
 	}
 	e.wake(transaction, devices)
-	return a, nil
+	return a, refused
 }
 
 // answered returns the answer that these bytes got before, or nil.

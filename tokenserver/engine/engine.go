@@ -30,15 +30,33 @@ type Engine struct {
 	keys   protocol.Keys
 	issuer string
 	now    func() time.Time
+	// hold is how long after its enrollment a device is not asked for what is of
+	// high value.
+	hold time.Duration
 }
 
-// New makes an engine that signs as issuer.
-func New(st store.Store, hub *fanout.Hub, authority *pki.Authority, issuer string, now func() time.Time) (*Engine, error) {
-	keys, err := authority.IssuerKeys()
+// DefaultHold is how long a device must have been enrolled before it is asked
+// for what is of high value.
+const DefaultHold = 12 * time.Hour
+
+// Config is what an Engine is made of. Every field is required; a Hold of 0 is
+// none.
+type Config struct {
+	Store  store.Store
+	Hub    *fanout.Hub
+	PKI    *pki.Authority
+	Issuer string
+	Now    func() time.Time
+	Hold   time.Duration
+}
+
+// New makes an engine that signs as c.Issuer.
+func New(c Config) (*Engine, error) {
+	keys, err := c.PKI.IssuerKeys()
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{st, hub, authority, keys, issuer, now}, nil
+	return &Engine{c.Store, c.Hub, c.PKI, keys, c.Issuer, c.Now, c.Hold}, nil
 }
 
 func (e *Engine) signer() crypto.Signer { return e.pki.Issuer() }
@@ -50,7 +68,10 @@ func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) 
 
 // wake tells everybody who waits for the transaction, or as one of its devices.
 func (e *Engine) wake(transaction string, devices []string) {
-	topics := []string{fanout.Transaction(transaction)}
+	var topics []string
+	if transaction != "" {
+		topics = append(topics, fanout.Transaction(transaction))
+	}
 	for _, d := range devices {
 		topics = append(topics, fanout.Device(d))
 	}

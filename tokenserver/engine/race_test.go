@@ -61,7 +61,7 @@ func newStage(t *testing.T) *stage {
 	}
 	t.Cleanup(func() { _ = st.Close() })
 	g.store = &afterView{Store: st}
-	if g.engine, err = engine.New(g.store, fanout.New(), g.authority, issuer, func() time.Time { return g.clock() }); err != nil {
+	if g.engine, err = engine.New(engine.Config{Store: g.store, Hub: fanout.New(), PKI: g.authority, Issuer: issuer, Now: func() time.Time { return g.clock() }}); err != nil {
 		t.Fatal(err)
 	}
 	if g.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {

@@ -14,41 +14,58 @@ import (
 	"countersign/tokenserver/store"
 )
 
-// settle decides what an attempt leads to, alone with the database.
-func (e *Engine) settle(tx store.Tx, try *attempt) (*Answer, error) {
+// settle decides what an attempt leads to, alone with the database. What it
+// refused is no error: the store keeps that the device made the decision.
+func (e *Engine) settle(tx store.Tx, try *attempt) (a *Answer, refused, err error) {
 	if a, err := answered(tx, try.device.ID, try.decision.ID, try.compact); a != nil || err != nil {
-		return a, err
+		return a, nil, err
 	}
 	d, err := Admit(tx, try.device.DeviceKey, true)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	try.device = d
-	if err := try.stillGood(tx); err != nil {
-		return nil, err
+	// One look at the clock, lest the transaction be alive here and over below.
+	now := e.now()
+	if forked, err := e.link(tx, try, now); forked != nil || err != nil {
+		return nil, forked, err
 	}
 	t, err := tx.Transaction(try.decision.ID)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	// One look at the clock, lest the transaction be alive here and over below.
-	now := e.now()
-	if t = seen(t, now); t.State.Final() {
-		return nil, alreadyDecided(t.State)
-	}
-	if err := allowed(tx, try, t); err != nil {
-		return nil, err
+	refused, err = e.refusal(tx, try, seen(t, now), now)
+	if refused != nil || err != nil {
+		return nil, refused, err
 	}
 	if try.decision.Decision == protocol.Approve && !sameNumber(try.decision.Number, t.Number) {
-		return e.reject(tx, try, t, instant(t, now))
+		a, err = e.reject(tx, try, t, instant(t, now))
+	} else {
+		a, err = e.accept(tx, try, t, instant(t, now))
 	}
-	return e.accept(tx, try, t, instant(t, now))
+	return a, nil, err
+}
+
+// refusal says why a decision cannot count, as a problem, or is nil.
+func (e *Engine) refusal(tx store.Tx, try *attempt, t store.Transaction, now time.Time) (refused, err error) {
+	err = try.stillGood(tx)
+	switch {
+	case err != nil:
+	case t.State.Final():
+		err = alreadyDecided(t.State)
+	default:
+		err = e.allowed(tx, try, t, now)
+	}
+	if problem.From(err).Code == protocol.ProblemInternal {
+		return nil, err
+	}
+	return err, nil
 }
 
 // allowed refuses an approval by a key that does not meet the policy of its type
 // as it stands now, whatever it was when the transaction started. Who denies
 // needs no such key.
-func allowed(tx store.Tx, try *attempt, t store.Transaction) error {
+func (e *Engine) allowed(tx store.Tx, try *attempt, t store.Transaction, now time.Time) error {
 	if try.decision.Decision != protocol.Approve {
 		return nil
 	}
@@ -62,7 +79,7 @@ func allowed(tx store.Tx, try *attempt, t store.Transaction) error {
 	if why := policy.Unmet(try.verdict, typ); why != "" {
 		return policyUnmet(why)
 	}
-	return nil
+	return e.held(try.device, typ, now)
 }
 
 // sameNumber takes the same time for every number of the right length.
@@ -87,6 +104,11 @@ func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction, now time
 	}
 	if err := e.finish(tx, t, o); err != nil {
 		return nil, err
+	}
+	if o.Reason == protocol.ReasonNotMe {
+		if err := block(tx, try, t, now); err != nil {
+			return nil, err
+		}
 	}
 	a := &Answer{Status: http.StatusOK, Body: body}
 	return a, e.keep(tx, try, a, receipt, now)

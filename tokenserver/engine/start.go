@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
-	"slices"
 	"time"
 
 	"countersign/protocol"
@@ -34,7 +33,7 @@ func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Stat
 	var typ store.Type
 	var devices []store.Device
 	err := e.store.View(ctx, func(tx store.Tx) (err error) {
-		typ, devices, err = addressees(tx, s)
+		typ, devices, err = e.addressees(tx, client.ID, s)
 		return err
 	})
 	if err != nil {
@@ -50,7 +49,7 @@ func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Stat
 	}
 	err = e.store.Update(ctx, func(tx store.Tx) error {
 		// Signing took its time: nobody is asked who may not be any more.
-		if _, _, err := addressees(tx, s); err != nil {
+		if _, _, err := e.addressees(tx, client.ID, s); err != nil {
 			return err
 		}
 		if err := tx.AddTransaction(t, requests); err != nil {
@@ -67,7 +66,7 @@ func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Stat
 }
 
 // addressees finds the type and who to ask.
-func addressees(tx store.Tx, s Start) (typ store.Type, devices []store.Device, err error) {
+func (e *Engine) addressees(tx store.Tx, client string, s Start) (typ store.Type, devices []store.Device, err error) {
 	if typ, err = tx.Type(s.Type); errors.Is(err, store.ErrNotFound) {
 		return typ, nil, problem.New(problem.TypeUnknown, "there is no transaction type of this name")
 	} else if err != nil {
@@ -83,12 +82,53 @@ func addressees(tx store.Tx, s Start) (typ store.Type, devices []store.Device, e
 	if len(devices) == 0 {
 		return typ, nil, problem.New(problem.NoDevice, "the user has no such device that is active")
 	}
-	why := unmet(devices[0], typ)
-	devices = slices.DeleteFunc(devices, func(d store.Device) bool { return unmet(d, typ) != "" })
-	if len(devices) == 0 {
-		return typ, nil, policyUnmet(why)
+	now := e.now()
+	var able []store.Device
+	var why error
+	for _, d := range devices {
+		switch refused, err := e.unasked(tx, client, d, typ, now); {
+		case err != nil:
+			return typ, nil, err
+		case refused == nil:
+			able = append(able, d)
+		case why == nil:
+			why = refused
+		}
 	}
-	return typ, devices, nil
+	if len(able) == 0 {
+		return typ, nil, why
+	}
+	return typ, able, nil
+}
+
+// unasked says why an active device is not asked, or is nil.
+func (e *Engine) unasked(tx store.Tx, client string, d store.Device, typ store.Type, now time.Time) (refused, err error) {
+	if d.Suspended != "" {
+		return problem.New(problem.NoDevice, "the user's device is suspended"), nil
+	}
+	blocks, err := tx.Blocks(store.BlockFilter{Device: d.ID, Client: client})
+	if err != nil {
+		return nil, err
+	}
+	if len(blocks) > 0 {
+		return problem.New(problem.ClientBlocked, "the user has said of a request of yours that it was not theirs, and lifts this block or not"), nil
+	}
+	if held := e.held(d, typ, now); held != nil {
+		return held, nil
+	}
+	if why := unmet(d, typ); why != "" {
+		return policyUnmet(why), nil
+	}
+	return nil, nil
+}
+
+// held refuses a transaction of high value on a device that was enrolled lately:
+// whoever got hold of a link would use it at once.
+func (e *Engine) held(d store.Device, typ store.Type, now time.Time) error {
+	if until := d.ChangedAt.Add(e.hold); typ.HighValue && now.Before(until) {
+		return problem.New(problem.HighValueHold, "the device was enrolled lately; it is asked for what is of high value from %s on", until.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 func policyUnmet(why string) error {

@@ -196,5 +196,8 @@ func haveUser(tx store.Tx, name string) error {
 
 // State is what a device hears of its own enrollment.
 func State(d store.Device) protocol.EnrollmentState {
+	if d.Suspended != "" {
+		return protocol.EnrollmentState{Profile: d.Profile, State: protocol.EnrollmentSuspended, Reason: d.Suspended}
+	}
 	return protocol.EnrollmentState{Profile: d.Profile, State: string(d.State)}
 }

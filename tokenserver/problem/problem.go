@@ -15,6 +15,7 @@ const (
 	UserUnknown         = "user_unknown"
 	UserExists          = "user_exists"
 	ClientExists        = "client_exists"
+	ClientUnknown       = "client_unknown"
 	TypeUnknown         = "type_unknown"
 	BadType             = "bad_type"
 	NoDevice            = "no_device"
@@ -125,7 +126,7 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Transaction type refused"
 	case NoDevice:
 		return http.StatusUnprocessableEntity, "No device to ask"
-	case DeviceUnknown, CodeUnknown, RootUnknown:
+	case DeviceUnknown, CodeUnknown, RootUnknown, ClientUnknown:
 		return http.StatusNotFound, "Not found"
 	case CodeAmbiguous:
 		return http.StatusConflict, "The code is not of one device alone"

@@ -99,6 +99,9 @@ func (s *Server) Demand(a enroll.Attestation) {
 
 func (s *Server) roots() roots.Dir { return roots.Dir(filepath.Join(s.Dir, roots.Name)) }
 
+// Hold is how long the server keeps new devices from what is of high value.
+const Hold = 12 * time.Hour
+
 // Trust adds CA certificates of a chip vendor, PEM or DER.
 func (s *Server) Trust(file []byte) {
 	s.tb.Helper()
@@ -120,7 +123,7 @@ func (s *Server) run() {
 	}
 	s.Server, err = tokenserver.New(ctx, tokenserver.Config{
 		Store: s.store, PKI: authority, Listen: s.listen, DeviceListen: s.device, Enrollment: s.policy,
-		Attestation: s.demands, AttestationRoots: []roots.Dir{s.roots()},
+		Attestation: s.demands, AttestationRoots: []roots.Dir{s.roots()}, Hold: Hold,
 		Logger: slog.New(slog.NewJSONHandler(&s.log, nil)), Now: s.Now,
 	})
 	if err != nil {

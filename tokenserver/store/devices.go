@@ -40,6 +40,13 @@ const (
 	DeviceRevoked     DeviceState = "revoked"
 )
 
+// Why a device is suspended.
+const (
+	// SuspendedForked: two different decisions claim one place in its chain.
+	SuspendedForked   = "forked_chain"
+	SuspendedOperator = "operator"
+)
+
 // ReplacesAll in Device.Replaces means every other device of the user.
 const ReplacesAll = "*"
 
@@ -72,6 +79,13 @@ type Device struct {
 	CreatedAt time.Time
 	// ChangedAt is when State became what it is.
 	ChangedAt time.Time
+	// Suspended is why the device is held off for now, or "". It goes with any
+	// state.
+	Suspended string
+	// QuietUntil is how long the device asked to be left in peace, and
+	// QuietReason why; requests are sent to it all the same.
+	QuietUntil  time.Time
+	QuietReason string
 }
 
 // VerdictOn is the verdict on one of the device's keys.
@@ -80,6 +94,15 @@ func (d Device) VerdictOn(role protocol.Role) protocol.Verdict {
 		return d.Verdict
 	}
 	return d.DeviceVerdict
+}
+
+// QuietAt is when the device wants to be asked again, nil where it does now.
+func (d Device) QuietAt(now time.Time) *time.Time {
+	if !d.QuietUntil.After(now) {
+		return nil
+	}
+	until := d.QuietUntil.UTC()
+	return &until
 }
 
 // DeviceFilter selects devices that fit all of its members that are not zero.
@@ -109,6 +132,11 @@ type Devices interface {
 	IssueDevice(id string, issue DeviceIssue) error
 	// SetDeviceState returns ErrConflict where the state is not from.
 	SetDeviceState(id string, from, to DeviceState, reason string, at time.Time) error
+	// SuspendDevice holds a device off for a reason, or lets it go on where the
+	// reason is ""; ErrConflict where that is so already.
+	SuspendDevice(id, reason string) error
+	// SetQuiet remembers until when the device wants to be left in peace.
+	SetQuiet(id string, until time.Time, reason string) error
 	// DropPending forgets a device that is still pending, and its attestation;
 	// else ErrConflict.
 	DropPending(id string) error

@@ -33,4 +33,6 @@ type Clients interface {
 	// AddClient returns ErrConflict where the id or the name is taken.
 	AddClient(c Client) error
 	Client(id string) (Client, error)
+	// Clients returns all, by name.
+	Clients() ([]Client, error)
 }

@@ -53,6 +53,8 @@ type Tx interface {
 	Transactions
 	Requests
 	Decisions
+	Chain
+	Blocks
 	Events
 }
 

@@ -64,7 +64,8 @@ type Request struct {
 // Requests are the approval requests.
 type Requests interface {
 	// Pending returns the requests to a user's device whose transactions are
-	// pending and not over, oldest first.
+	// pending and not over, oldest first, but for those of relying parties that
+	// may not ask it.
 	Pending(user, device string, now time.Time) ([]Request, error)
 	Request(transaction, device string) (Request, error)
 	// Addressed returns the devices that a transaction asks.

@@ -41,11 +41,17 @@ func (t *tx) AddClient(c store.Client) error {
 	return t.exec("INSERT INTO clients ("+clientColumns+") VALUES (?, ?, ?, ?)", c.ID, c.Name, c.SecretHash, millis(c.CreatedAt))
 }
 
+func scanClient(row scanner) (c store.Client, err error) {
+	err = row.Scan(&c.ID, &c.Name, &c.SecretHash, moment{&c.CreatedAt})
+	return c, err
+}
+
+func (t *tx) Clients() ([]store.Client, error) {
+	return all(t, scanClient, "SELECT "+clientColumns+" FROM clients ORDER BY name")
+}
+
 func (t *tx) Client(id string) (store.Client, error) {
-	return one(t, func(row scanner) (c store.Client, err error) {
-		err = row.Scan(&c.ID, &c.Name, &c.SecretHash, moment{&c.CreatedAt})
-		return c, err
-	}, "SELECT "+clientColumns+" FROM clients WHERE id = ?", id)
+	return one(t, scanClient, "SELECT "+clientColumns+" FROM clients WHERE id = ?", id)
 }
 
 const typeColumns = "name, method, class, ttl, digits, high_value, require, min_firmware, deny_vendors"

@@ -58,7 +58,9 @@ func scanRequest(row scanner) (r store.Request, err error) {
 func (t *tx) Pending(user, device string, now time.Time) ([]store.Request, error) {
 	return all(t, scanRequest, `SELECT r.transaction_id, r.device, r.compact
 		FROM transactions t JOIN requests r ON r.transaction_id = t.id AND r.device = ?
-		WHERE t.user = ? AND t.status = 'pending' AND t.expires_at > ? ORDER BY t.created_at, t.rowid`, device, user, millis(now))
+		WHERE t.user = ? AND t.status = 'pending' AND t.expires_at > ?
+			AND NOT EXISTS (SELECT 1 FROM blocks b WHERE b.device = r.device AND b.client_id = t.client_id)
+		ORDER BY t.created_at, t.rowid`, device, user, millis(now))
 }
 
 func (t *tx) Request(transaction, device string) (store.Request, error) {

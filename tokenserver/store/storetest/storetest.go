@@ -46,6 +46,9 @@ func Run(t *testing.T, open Open) {
 		"pending requests":           testPending,
 		"decisions":                  testDecisions,
 		"events":                     testEvents,
+		"chain":                      testChain,
+		"blocks":                     testBlocks,
+		"suspended and quiet":        testStanding,
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := open(t)
