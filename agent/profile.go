@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"countersign/agent/audit"
 	"countersign/agent/state"
 	"countersign/agent/upstream"
 	"countersign/hsm"
@@ -33,6 +34,8 @@ type profile struct {
 	// whose old key is not given back yet.
 	changing atomic.Bool
 	renewed  chan *renewal
+	// standing wakes who tells the server whether anybody is prompted.
+	standing chan struct{}
 	// saving is held while the profile is changed and written, so that what is
 	// on disk is what came last. Nobody waits for it who holds mu.
 	saving sync.Mutex
@@ -60,7 +63,7 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, renewed: make(chan *renewal, 1)}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, renewed: make(chan *renewal, 1), standing: make(chan struct{}, 1)}
 	if p.device, err = newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain); err != nil {
 		return nil, err
 	}
@@ -108,6 +111,7 @@ func (p *profile) run(ctx context.Context) {
 	var workers sync.WaitGroup
 	workers.Go(func() { p.deliver(ctx, client) })
 	workers.Go(func() { p.settleRenewals(ctx, client) })
+	workers.Go(func() { p.tellQuiet(ctx, client) })
 	err = upstream.Watch(ctx, p.agent.cfg.Log.With("profile", p.get().ID), client, p)
 	cancel()
 	workers.Wait()
@@ -142,13 +146,18 @@ func (p *profile) connect(ctx context.Context) (*upstream.Client, error) {
 	return upstream.ForDevice(s.DeviceURL, s.Root, cert)
 }
 
+// empty ends what waits: nobody may decide it here.
+func (p *profile) empty() {
+	for _, id := range p.agent.pending.missing(p.get().ID, nil) {
+		p.agent.pending.end(p.get().ID, id, protocol.StateCancelled)
+	}
+}
+
 // revoked records that the server has ended the enrollment, and ends what
 // waits.
 func (p *profile) revoked(problem *protocol.Problem) {
 	p.setState(state.Revoked, problem.Error())
-	for _, id := range p.agent.pending.missing(p.get().ID, nil) {
-		p.agent.pending.end(p.get().ID, id, protocol.StateCancelled)
-	}
+	p.empty()
 	p.agent.cfg.Log.Warn("the server ended the enrollment", "profile", p.get().ID, "code", problem.Code, "reason", problem.Detail)
 }
 
@@ -171,6 +180,9 @@ func (p *profile) setState(st, reason string) {
 	if err := p.agent.cfg.State.SaveProfile(s); err != nil {
 		p.agent.cfg.Log.Error("profile state not saved", "profile", s.ID, "error", err)
 	}
+	p.agent.note(audit.Event{Kind: recordProfile, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"state": st}})
+	info := p.info()
+	p.agent.publish(s.UID, ipc.Event{Kind: ipc.EventProfile, Profile: &info, Pending: p.agent.pending.waiting(func(uid uint32) bool { return uid == s.UID })})
 }
 
 // account is user@host, as people name a profile.
@@ -190,6 +202,8 @@ func (p *profile) trouble() string {
 	switch {
 	case p.stored.State == state.Revoked:
 		return "the server ended this enrollment (" + p.stored.Reason + ")"
+	case p.stored.State == state.Suspended:
+		return "the server has suspended this device (" + p.stored.Reason + ")"
 	case p.stored.State == state.Unconfirmed:
 		return "waits for its code to be confirmed at the server"
 	case p.reach != nil:

@@ -25,14 +25,15 @@ func (p *profile) Reached(err error) {
 	problem, refused := errors.AsType[*protocol.Problem](err)
 	p.mu.Lock()
 	p.reach = err
-	unconfirmed := refused && problem.Code == protocol.ProblemUnconfirmed
-	confirmed := err == nil && p.stored.State == state.Unconfirmed
 	p.mu.Unlock()
-	if unconfirmed {
-		p.setState(state.Unconfirmed, problem.Detail)
-	}
-	if confirmed {
+	switch {
+	case err == nil && p.get().State != state.Active:
 		p.setState(state.Active, "")
+	case refused && problem.Code == protocol.ProblemUnconfirmed:
+		p.setState(state.Unconfirmed, problem.Detail)
+	case refused && problem.Code == protocol.ProblemSuspended:
+		p.setState(state.Suspended, problem.Detail)
+		p.empty()
 	}
 }
 
@@ -66,6 +67,9 @@ func (p *profile) receive(compact string, now int64) (id string, ok bool) {
 	if err == nil {
 		err = p.addressed(req)
 	}
+	if err == nil && p.blocks(req.Client.ID) {
+		err = errBlocked
+	}
 	if err != nil {
 		p.refuse(compact, err)
 		return "", false
@@ -79,11 +83,21 @@ func (p *profile) receive(compact string, now int64) (id string, ok bool) {
 		profile: s.ID, uid: s.UID, compact: compact, req: req, received: time.Now(),
 		deadline: p.polled + time.Duration(left)*time.Second,
 	}
-	if p.agent.pending.add(it) {
+	switch p.agent.pending.add(it) {
+	case added:
 		p.agent.cfg.Log.Info("approval request received", "profile", s.ID, "request", req.ID, "type", req.Type, "class", req.Class)
+	case crowded:
+		p.refuse(compact, errCrowded)
+		return "", false
+	case known:
 	}
 	return req.ID, true
 }
+
+var (
+	errCrowded = errors.New("as many requests wait as may")
+	errBlocked = errors.New("the user has blocked this relying party")
+)
 
 var errNotForUs = errors.New("the request is for another device, profile or server")
 
@@ -102,6 +116,7 @@ func (p *profile) refuse(compact string, err error) {
 		return
 	}
 	p.refused[h] = true
+	p.agent.note(refusedRequest(p.get(), h, err))
 	p.agent.cfg.Log.Warn("approval request refused", "profile", p.get().ID, "sha256", h, "error", err)
 }
 
