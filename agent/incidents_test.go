@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -30,7 +31,7 @@ func TestOnlyOurWordsAreRecorded(t *testing.T) {
 		`{"kind":"a note","count":1}`:           false,
 		`{"kind":"forged_login"}`:               false,
 	} {
-		_, err := k.agent.postIncident(nil, httptest.NewRequest("POST", "/", strings.NewReader(body)), scopeOf(testUID))
+		_, err := k.agent.postIncident(nil, httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body)), scopeOf(testUID))
 		if (err == nil) != want {
 			t.Errorf("%s: %v", body, err)
 		}
