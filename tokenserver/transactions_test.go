@@ -11,6 +11,7 @@ import (
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/servertest"
+	"countersign/tokenserver/store"
 )
 
 // scene is a server with a relying party and a user's device.
@@ -47,6 +48,7 @@ func TestStartAsksTheDevice(t *testing.T) {
 func TestStartRefused(t *testing.T) {
 	s, bank, d := scene(t)
 	s.AddUser("bob")
+	set(t, s, "login", func(typ *store.Type) { typ.Name, typ.Method, typ.TTL = "code", protocol.MethodOTP, time.Minute })
 	good := func() map[string]any { return map[string]any{"type": "login", "user": "alice", "message": "m"} }
 	for name, c := range map[string]struct {
 		member string
@@ -58,6 +60,7 @@ func TestStartRefused(t *testing.T) {
 		"no device":      {"user", "bob", problem.NoDevice, ""},
 		"unknown device": {"device", "d_x", problem.NoDevice, ""},
 		"unknown type":   {"type", "x", problem.TypeUnknown, ""},
+		"a code":         {"type", "code", problem.MethodUnsupported, protocol.MethodOTP},
 		"no message":     {"message", "", protocol.CodeBadMessage, "message"},
 		"control":        {"message", "a\u0007b", protocol.CodeBadText, "message"},
 		"bidi":           {"message", "a\u202eb", protocol.CodeBadText, "message"},

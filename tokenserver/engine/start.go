@@ -72,6 +72,9 @@ func (e *Engine) addressees(tx store.Tx, client string, s Start) (typ store.Type
 	} else if err != nil {
 		return typ, nil, err
 	}
+	if typ.Method == protocol.MethodOTP {
+		return typ, nil, problem.New(problem.MethodUnsupported, "this server cannot start transactions of method %s", typ.Method)
+	}
 	if err := askable(tx, s.User); err != nil {
 		return typ, nil, err
 	}
