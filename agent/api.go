@@ -28,6 +28,7 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
 		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
 		{Pattern: "POST /v1/requests/{id}/decision", Access: ipc.ActOwn, Handle: a.postDecision},
+		{Pattern: "POST /v1/incidents", Access: ipc.ActOwn, Handle: a.postIncident},
 		{Pattern: "POST /v1/mute", Access: ipc.ActOwn, Handle: a.postMute},
 		{Pattern: "GET /v1/blocks", Access: ipc.ReadOwn, Handle: a.getBlocks},
 		{Pattern: "DELETE /v1/profiles/{profile}/blocks/{client}", Access: ipc.ActOwn, Handle: a.deleteBlock},
@@ -174,6 +175,9 @@ func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 	if p, ok := a.profile(it.profile); ok {
 		d.Account = p.account()
 		d.TouchNeeded = d.PINNeeded && p.approval().Protection().Touch
+		if d.PINNeeded {
+			d.PINTriesLeft = p.triesLeft(r.Context())
+		}
 	}
 	return d, nil
 }

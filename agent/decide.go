@@ -125,7 +125,7 @@ func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth)
 		return "", err
 	}
 	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval(), auth), d)
-	p.pins.used(err)
+	p.usedPIN(err)
 	return compact, err
 }
 

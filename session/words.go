@@ -109,3 +109,16 @@ func explain(err error) string {
 	}
 	return text
 }
+
+// profileNote tells that the server has ended an enrollment or holds it off, and
+// which one it is. The rest is not worth a word.
+func profileNote(p ipc.Profile) (n notify.Note, worth bool) {
+	account := p.User + " at " + p.Server
+	switch p.State {
+	case "revoked":
+		return notify.Note{Summary: "The server ended your enrollment", Body: account + ". Ask for a new link to enroll again."}, true
+	case "suspended":
+		return notify.Note{Summary: "The server suspended this device", Body: account + ". See: countersign doctor"}, true
+	}
+	return notify.Note{}, false
+}
