@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,4 +133,58 @@ func TestSilenceSurvives(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAnotherTimeIsTold mutes for longer, and for less, than before.
+func TestAnotherTimeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, "b", state.Attention{})
+		for i, d := range []time.Duration{time.Hour, 2 * time.Hour, time.Minute} {
+			w.mute(testUID, d)
+			synctest.Wait()
+			if len(w.told) != i+1 || w.told[i] != ipc.QuietMuted {
+				t.Errorf("muted for %v: told %q", d, w.told)
+			}
+		}
+		time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
+		synctest.Wait()
+		if len(w.told) != 4 || w.told[3] != "" {
+			t.Errorf("when it ends: told %q", w.told)
+		}
+	})
+}
+
+// TestSilenceIsStoredInTheEnd fills the disk for a while, and stops the service
+// at once after a change.
+func TestSilenceIsStoredInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full, stored := true, state.Attention{}
+		w := newAttention(BootTime, "b", state.Attention{}, func(a state.Attention) error {
+			if full {
+				return syscall.ENOSPC
+			}
+			stored = a
+			return nil
+		}, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go w.run(ctx, func(uint32, string) {})
+		w.mute(testUID, time.Hour)
+		synctest.Wait()
+		if stored.Users != nil {
+			t.Fatal("a full disk takes it")
+		}
+		full = false
+		time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
+		synctest.Wait()
+		if stored.Users[testUID] == nil {
+			t.Error("what a full disk did not take is not stored later")
+		}
+		cancel()
+		w.mute(testUID+1, time.Hour)
+		synctest.Wait()
+		if stored.Users[testUID+1] == nil {
+			t.Error("what changed last is not stored at the end")
+		}
+	})
 }
