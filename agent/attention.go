@@ -29,13 +29,16 @@ const (
 
 // attention knows for whom nobody is to be prompted. It limits prompting alone:
 // what a person decides by themselves is never held back. Every method but run
-// returns at once.
+// and those that store returns at once.
 type attention struct {
 	now    func() time.Duration
 	bootID string
 	save   func(state.Attention) error
 	log    *slog.Logger
 	woken  chan struct{}
+	// saving is held while the moods are written, so that what is on disk is what
+	// came last. Nobody waits for it who holds mu.
+	saving sync.Mutex
 
 	mu    sync.Mutex // guards the rest
 	users map[uint32]*state.Mood
@@ -128,15 +131,23 @@ func (t *attention) calm(uid uint32) {
 	t.change(uid, func(m *state.Mood) { *m = state.Mood{Silent: m.Silent, Muted: m.Muted} })
 }
 
-// mute mutes a user's prompts for a time, 0 for not any more.
-func (t *attention) mute(uid uint32, d time.Duration) {
-	now := t.now()
-	t.change(uid, func(m *state.Mood) {
-		m.Muted = 0
-		if d > 0 {
-			m.Muted = now + d
-		}
-	})
+// mute mutes a user's prompts for a time, 0 for not any more. It is durable when
+// mute returns; where it cannot be, nothing has changed.
+func (t *attention) mute(uid uint32, d time.Duration) error {
+	var until, before time.Duration
+	if d > 0 {
+		until = t.now() + d
+	}
+	t.change(uid, func(m *state.Mood) { before, m.Muted = m.Muted, until })
+	err := t.store()
+	if err != nil {
+		t.change(uid, func(m *state.Mood) {
+			if m.Muted == until {
+				m.Muted = before
+			}
+		})
+	}
+	return err
 }
 
 // standing is why a user is not prompted now, and for how long yet; "" where
@@ -194,10 +205,10 @@ func (t *attention) floor(uid uint32) protocol.Class {
 // quiet, or is so until another time, until ctx ends. What changed last is stored
 // then too.
 func (t *attention) run(ctx context.Context, tell func(uid uint32, why string)) {
-	defer t.store()
+	defer t.keep()
 	for ctx.Err() == nil {
 		changed, next := t.look()
-		t.store()
+		t.keep()
 		for uid, why := range changed {
 			tell(uid, why)
 		}
@@ -231,20 +242,30 @@ func (t *attention) look() (changed map[uint32]string, next time.Duration) {
 }
 
 // store writes the moods where they have changed. What cannot be written counts
-// as changed still, and is tried again when run next looks.
-func (t *attention) store() {
+// as changed still.
+func (t *attention) store() error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
 	t.mu.Lock()
 	stored, dirty := t.snapshot(t.now()), t.dirty
 	t.dirty = false
 	t.mu.Unlock()
 	if !dirty {
-		return
+		return nil
 	}
-	if err := t.save(stored); err != nil {
-		t.log.Error("who is not to be prompted is not stored yet", "error", err)
+	err := t.save(stored)
+	if err != nil {
 		t.mu.Lock()
 		t.dirty = true
 		t.mu.Unlock()
+	}
+	return err
+}
+
+// keep stores for run, which tries again when it next looks.
+func (t *attention) keep() {
+	if err := t.store(); err != nil {
+		t.log.Error("who is not to be prompted is not stored yet", "error", err)
 	}
 }
 

@@ -73,7 +73,9 @@ func (a *Agent) postMute(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (a
 	if in.Seconds < 0 || in.Seconds > int64(maxMute/time.Second) {
 		return nil, ipc.Errorf(ipc.CodeBadRequest, "", "prompts can be muted for at most %v", maxMute)
 	}
-	a.attention.mute(s.Peer.UID, d)
+	if err := a.attention.mute(s.Peer.UID, d); err != nil {
+		return nil, storageError(err)
+	}
 	return ipc.Muted{Until: a.mutedUntil(s.Peer.UID)}, nil
 }
 
