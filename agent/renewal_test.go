@@ -116,7 +116,7 @@ func (s *renewer) renewed() protocol.Renewed {
 	if err != nil {
 		s.t.Error(err)
 	}
-	chain, err := s.pki.IssueDevice("d_device00", key, protocol.KeyInfo{Role: protocol.RoleApproval, Attestation: "none"}, time.Now())
+	chain, err := s.pki.IssueDevice("d_device00", key, protocol.KeyInfo{Role: protocol.RoleApproval, Attestation: "none"}, time.Now(), time.Hour)
 	if err != nil {
 		s.t.Error(err)
 	}
