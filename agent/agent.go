@@ -49,6 +49,7 @@ type Agent struct {
 	pending  *pending
 	events   *hub
 	reserved *reservations
+	attempts attempts
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.
@@ -107,7 +108,7 @@ func (a *Agent) load(s state.Profile) error {
 		}
 		a.pending.restore(s.ID, s.UID, req, e)
 	}
-	if err := p.loadRenewal(); err != nil {
+	if err := p.loadRenewals(); err != nil {
 		return err
 	}
 	a.mu.Lock()

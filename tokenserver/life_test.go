@@ -39,7 +39,7 @@ func (n *successor) newCaller() *caller {
 // keep makes the new device key the device's own.
 func (n *successor) keep() {
 	n.tb.Helper()
-	n.device.device, n.device.caller = n.key, n.newCaller()
+	n.device.device, n.caller = n.key, n.newCaller()
 	n.acknowledge().want(n.tb, http.StatusNoContent)
 }
 
