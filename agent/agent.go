@@ -40,16 +40,21 @@ type Config struct {
 	TimeZone string
 	// ForbidCLI refuses approvals from outside a prompt or a terminal.
 	ForbidCLI bool
+	// Floor is the least class that approving takes here; 0 leaves it to the
+	// server.
+	Floor protocol.Class
 }
 
 // Agent serves the profiles of one state directory.
 type Agent struct {
-	cfg      Config
-	chips    chips
-	pending  *pending
-	events   *hub
-	reserved *reservations
-	attempts attempts
+	cfg       Config
+	chips     chips
+	pending   *pending
+	attention *attention
+	events    *hub
+	reserved  *reservations
+	reports   incidents
+	attempts  attempts
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.
@@ -65,6 +70,14 @@ func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), profiles: map[string]*profile{}}
 	a.reserved = newReservations(cfg.State, a.chips, cfg.Log)
 	a.pending = newPending(BootTime, a.publish)
+	moods, err := cfg.State.Attention()
+	if err != nil {
+		// Nobody is prompted for less than they could be.
+		cfg.Log.Error("who was not to be prompted cannot be read", "error", err)
+	}
+	a.attention = newAttention(BootTime, bootID(), moods, cfg.State.SaveAttention, cfg.Log)
+	a.pending.ignored = a.attention.strike
+	a.pending.quiet = func(uid uint32) string { why, _ := a.attention.standing(uid); return why }
 	stored, err := cfg.State.Profiles()
 	if err != nil {
 		// One damaged profile must not take the others with it.
@@ -132,6 +145,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		start(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
 	}
 	start(a.pending.expire)
+	start(func(ctx context.Context) { a.attention.run(ctx, a.moodChanged) })
 	start(a.reserved.sweep)
 	<-ctx.Done()
 	a.mu.Lock()

@@ -30,6 +30,11 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
 		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
 		{Pattern: "POST /v1/requests/{id}/decision", Access: ipc.ActOwn, Handle: a.postDecision},
+		{Pattern: "POST /v1/otp", Access: ipc.ActOwn, Handle: a.postOTP},
+		{Pattern: "POST /v1/incidents", Access: ipc.ActOwn, Handle: a.postIncident},
+		{Pattern: "POST /v1/mute", Access: ipc.ActOwn, Handle: a.postMute},
+		{Pattern: "GET /v1/blocks", Access: ipc.ReadOwn, Handle: a.getBlocks},
+		{Pattern: "DELETE /v1/profiles/{profile}/blocks/{client}", Access: ipc.ActOwn, Handle: a.deleteBlock},
 		{Pattern: "GET /v1/log", Access: ipc.ReadOwn, Handle: a.getLog},
 		{Pattern: "GET /v1/log/verification", Access: ipc.ReadOwn, Handle: a.getLogVerification},
 		{Pattern: "GET /v1/keys", Access: ipc.ReadOwn, Handle: a.getKeys},
@@ -42,6 +47,7 @@ func (a *Agent) getStatus(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	return ipc.Status{
 		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.chips.String(),
 		Degraded: a.degraded(r.Context(), s), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
+		MutedUntil: a.mutedUntil(s.Peer.UID), Prompting: a.events.prompting(s.Peer.UID),
 	}, nil
 }
 
@@ -125,6 +131,10 @@ func (p *profile) check(ctx context.Context) error {
 	if problem, ok := asProblem(err); ok && problem.Code == protocol.ProblemUnconfirmed {
 		return nil
 	}
+	if err == nil && st.State == protocol.EnrollmentSuspended {
+		p.setState(state.Suspended, st.Reason)
+		return nil
+	}
 	if err != nil {
 		return serverError(err)
 	}
@@ -168,6 +178,9 @@ func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 	if p, ok := a.profile(it.profile); ok {
 		d.Account = p.account()
 		d.TouchNeeded = d.PINNeeded && p.approval().Protection().Touch
+		if d.PINNeeded {
+			d.PINTriesLeft = p.triesLeft(r.Context())
+		}
 	}
 	return d, nil
 }
@@ -187,7 +200,7 @@ func (a *Agent) postDecision(_ http.ResponseWriter, r *http.Request, s ipc.Scope
 // getEvents streams what happens: first everything that is pending, then each
 // change, until the caller goes or falls behind.
 func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
-	sub := a.events.subscribe(s.Covers)
+	sub := a.events.subscribe(s.Covers, s.Peer.UID, r.URL.Query().Get("prompting") == "1")
 	defer a.events.unsubscribe(sub)
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := json.NewEncoder(w)

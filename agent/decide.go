@@ -42,9 +42,25 @@ func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answ
 		return ipc.Result{}, told(chipError(err), err)
 	}
 	a.pending.settle(it, claim, statusUnconfirmed)
+	if entry.Verb == protocol.Deny {
+		a.denied(p, it, entry.Reason)
+	}
 	ctx, cancel := context.WithTimeout(ctx, confirmWait)
 	defer cancel()
 	return result(p.outbox.wait(ctx, entry.Seq))
+}
+
+// denied draws the conclusions of a denial that is made and stored. That of
+// somebody who did not start it ends what the relying party may ask; where that
+// cannot be stored the server, which is told by the denial, holds it off alone.
+func (a *Agent) denied(p *profile, it *item, reason string) {
+	a.attention.strike(it.uid)
+	if reason != protocol.ReasonNotMe {
+		return
+	}
+	if err := p.block(it.req.Client); err != nil {
+		a.cfg.Log.Error("the relying party is not blocked here", "profile", it.profile, "client", it.req.Client.ID, "error", err)
+	}
 }
 
 // commit checks the answer, has the chip sign the decision and stores it.
@@ -109,7 +125,7 @@ func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth)
 		return "", err
 	}
 	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval(), auth), d)
-	p.pins.used(err)
+	p.usedPIN(err)
 	return compact, err
 }
 
@@ -148,7 +164,7 @@ func (a *Agent) draft(it *item, ans ipc.Answer, key hsm.Protection) (*protocol.D
 func (a *Agent) demand(it *item, ans ipc.Answer, key hsm.Protection, d *protocol.Decision) error {
 	req, class := it.req, a.floor(it)
 	switch {
-	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN:
+	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN && req.Method != protocol.MethodOTP:
 		return ipc.Errorf(ipc.CodeMethodUnsupported, "upgrade countersignd, or have another type of transaction started", "this service cannot verify anybody by %s", req.Method)
 	case ans.Surface == protocol.SurfaceCLI && (a.cfg.ForbidCLI || req.HighValue):
 		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")

@@ -52,7 +52,8 @@ func (p *profile) judge(e state.Entry, accepted protocol.Accepted, err error) (s
 	problem, ok := errors.AsType[*protocol.Problem](err)
 	switch {
 	case !ok || problem.Status >= http.StatusInternalServerError,
-		problem.Status == http.StatusTooManyRequests, problem.Status == http.StatusUnauthorized, problem.Code == protocol.ProblemUnconfirmed:
+		problem.Status == http.StatusTooManyRequests, problem.Status == http.StatusUnauthorized, problem.Code == protocol.ProblemUnconfirmed,
+		problem.Code == protocol.ProblemSuspended:
 		return e, err
 	case problem.Code == protocol.ProblemWrongNumber:
 		return p.rejected(e, problem.Rejection)
@@ -101,6 +102,9 @@ func (p *profile) tell(e state.Entry) {
 	p.agent.pending.resolve(s.ID, e.ID, e.Status)
 	p.agent.cfg.Log.Info("decision answered", "profile", s.ID, "request", e.ID, "decision", e.Verb, "state", e.State, "status", e.Status, "code", e.Code)
 	p.agent.note(answered(s, e))
+	if e.Verb == protocol.Approve && e.Status == string(protocol.StateApproved) {
+		p.agent.attention.calm(s.UID)
+	}
 	r, _ := result(e)
 	event := p.agent.resultEvent(s.ID, e.ID, r)
 	if event.Request != nil && event.Request.Status == statusPending {

@@ -60,7 +60,7 @@ func (a *Agent) end(ctx context.Context, s ipc.Scope, name string, in ipc.End) (
 		}
 	}
 	if err := p.markOver("left"); err != nil {
-		return ipc.Ended{}, storageError(err)
+		return ipc.Ended{}, err
 	}
 	p.halt()
 	for _, slot := range p.slots() {
@@ -91,7 +91,7 @@ func (p *profile) leave(ctx context.Context) error {
 		return err
 	}
 	if err := p.setLeaving(true); err != nil {
-		return storageError(err)
+		return err
 	}
 	err := retry(ctx, func() error { return client.Leave(ctx) })
 	if _, final := upstream.Final(err); err == nil || final {
@@ -115,16 +115,12 @@ func (p *profile) deliverAll(ctx context.Context) error {
 
 // setLeaving remembers, durably, that the owner wants the enrollment to end.
 func (p *profile) setLeaving(leaving bool) error {
-	return p.change(func(s *state.Profile) bool {
-		changed := s.Leaving != leaving && s.State != state.Revoked
-		s.Leaving = leaving
-		return changed
-	})
+	return p.update(func(s *state.Profile) { s.Leaving = leaving })
 }
 
 // stay takes it back, when the server goes on with the enrollment.
 func (p *profile) stay() {
-	if !p.get().Leaving {
+	if s := p.get(); !s.Leaving || s.State == state.Revoked {
 		return
 	}
 	if err := p.setLeaving(false); err != nil {
@@ -134,34 +130,12 @@ func (p *profile) stay() {
 
 // markOver records, durably, that nothing of the profile is to stay.
 func (p *profile) markOver(reason string) error {
-	return p.change(func(s *state.Profile) bool {
-		changed := s.State != state.Revoked || !s.Leaving
+	return p.update(func(s *state.Profile) {
 		if s.State != state.Revoked {
 			s.State, s.Reason = state.Revoked, reason
 		}
 		s.Leaving = true
-		return changed
 	})
-}
-
-// change changes what is stored, durably, where edit says that it did.
-func (p *profile) change(edit func(*state.Profile) bool) error {
-	p.saving.Lock()
-	defer p.saving.Unlock()
-	p.mu.Lock()
-	s := p.stored
-	changed := edit(&s)
-	p.mu.Unlock()
-	if !changed {
-		return nil
-	}
-	if err := p.agent.cfg.State.SaveProfile(s); err != nil {
-		return err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stored.State, p.stored.Reason, p.stored.Leaving = s.State, s.Reason, s.Leaving
-	return nil
 }
 
 // clear removes the keys of a profile that is over and nobody works on, and

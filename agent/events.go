@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"errors"
+
 	"countersign/agent/audit"
 	"countersign/agent/state"
 	"countersign/protocol"
@@ -8,10 +10,20 @@ import (
 
 // Kinds of records in the audit log. They are stable: programs look for them.
 const (
-	recordMade     = "decision.made"
-	recordAnswered = "decision.answered"
-	recordStarted  = "service.started"
-	recordStopped  = "service.stopped"
+	recordMade      = "decision.made"
+	recordAnswered  = "decision.answered"
+	recordRedeemed  = "otp.redeemed"
+	recordRefused   = "request.refused"
+	recordIncident  = "session.incident"
+	recordWrongPIN  = "pin.wrong"
+	recordPINLocked = "pin.locked"
+	recordQuiet     = "prompting.quiet"
+	recordPrompting = "prompting.resumed"
+	recordBlocked   = "client.blocked"
+	recordUnblocked = "client.unblocked"
+	recordProfile   = "profile.state"
+	recordStarted   = "service.started"
+	recordStopped   = "service.stopped"
 )
 
 // made records a decision that is signed and not stored yet.
@@ -31,4 +43,25 @@ func answered(s state.Profile, e state.Entry) audit.Event {
 		Kind: recordAnswered, UID: &s.UID, Profile: s.ID, Request: e.ID,
 		Detail: map[string]string{"state": e.State, "status": e.Status, "code": e.Code, "decision_sha256": protocol.Hash([]byte(e.Decision))},
 	}
+}
+
+// refusedRequest records a request that was not let in.
+func refusedRequest(s state.Profile, sha256 string, why error) audit.Event {
+	return audit.Event{Kind: recordRefused, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"request_sha256": sha256, "reason": reasonOf(why)}}
+}
+
+// reasonOf is a stable word for why a request was refused.
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, errBlocked):
+		return "blocked"
+	case errors.Is(err, errCrowded):
+		return "crowded"
+	case errors.Is(err, errNotForUs):
+		return "not_for_us"
+	}
+	if e, ok := errors.AsType[*protocol.Error](err); ok {
+		return e.Code
+	}
+	return "invalid"
 }

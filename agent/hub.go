@@ -19,12 +19,15 @@ type hub struct {
 type subscription struct {
 	covers func(uid uint32) bool
 	events chan ipc.Event
+	// uid is whose helper it is, prompts whether it says that it can ask.
+	uid     uint32
+	prompts bool
 }
 
 func newHub() *hub { return &hub{subs: map[*subscription]bool{}} }
 
-func (h *hub) subscribe(covers func(uint32) bool) *subscription {
-	s := &subscription{covers, make(chan ipc.Event, streamBuffer)}
+func (h *hub) subscribe(covers func(uint32) bool, uid uint32, prompts bool) *subscription {
+	s := &subscription{covers, make(chan ipc.Event, streamBuffer), uid, prompts}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subs[s] = true
@@ -38,6 +41,18 @@ func (h *hub) unsubscribe(s *subscription) {
 		delete(h.subs, s)
 		close(s.events)
 	}
+}
+
+// prompting reports whether a helper of the uid can ask now.
+func (h *hub) prompting(uid uint32) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for s := range h.subs {
+		if s.uid == uid && s.prompts {
+			return true
+		}
+	}
+	return false
 }
 
 // publish never waits: a subscriber whose buffer is full is dropped.

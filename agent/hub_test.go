@@ -8,8 +8,8 @@ import (
 
 func TestHubDropsWhoFallsBehind(t *testing.T) {
 	h := newHub()
-	slow, quick := h.subscribe(scopeOf(testUID).Covers), h.subscribe(scopeOf(testUID).Covers)
-	other := h.subscribe(scopeOf(testUID + 1).Covers)
+	slow, quick := h.subscribe(scopeOf(testUID).Covers, testUID, false), h.subscribe(scopeOf(testUID).Covers, testUID, false)
+	other := h.subscribe(scopeOf(testUID+1).Covers, testUID+1, false)
 	for range streamBuffer + 1 {
 		h.publish(testUID, ipc.Event{Kind: ipc.EventPending}) // and does not wait
 		<-quick.events

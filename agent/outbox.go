@@ -189,9 +189,4 @@ func (o *outbox) index(seq uint64) int {
 	return slices.IndexFunc(o.entries, func(e state.Entry) bool { return e.Seq == seq })
 }
 
-func (o *outbox) wake() {
-	select {
-	case o.queued <- struct{}{}:
-	default:
-	}
-}
+func (o *outbox) wake() { poke(o.queued) }

@@ -12,11 +12,14 @@ import (
 	"countersign/protocol"
 )
 
-// Bounds of the list: what one profile may have waiting, and how many ended
-// requests are remembered for "requests --all".
+// Bounds of the list: what may wait of one relying party at one profile, of one
+// profile and of one user, so that nobody's requests bury the others', and how
+// many ended requests are remembered for "requests --all".
 const (
-	maxPending = 50
-	maxHistory = 200
+	maxOfClient  = 5
+	maxOfProfile = 50
+	maxOfUser    = 100
+	maxHistory   = 200
 )
 
 // Statuses of an item that are the agent's own; the others are
@@ -26,8 +29,7 @@ const (
 	statusUnconfirmed = "unconfirmed"
 )
 
-// item is one request of one profile. Its fields but status, claim, ended and
-// stop never change.
+// item is one request of one profile. Its fields above status never change.
 type item struct {
 	profile  string
 	uid      uint32
@@ -38,6 +40,8 @@ type item struct {
 	deadline time.Duration
 
 	status string
+	// prompted says that somebody was prompted for it.
+	prompted bool
 	// claim is not 0 while a decision is being made: nobody else makes one.
 	// ended is what the server meanwhile said of the request, and stop ends
 	// what the decision waits for.
@@ -50,15 +54,23 @@ type item struct {
 type pending struct {
 	now    func() time.Duration
 	notify func(uid uint32, e ipc.Event)
+	// quiet is why nobody is prompted for a user's requests, or "", and ignored
+	// is told of each request that somebody was prompted for and that ended
+	// without a decision here.
+	quiet   func(uid uint32) string
+	ignored func(uid uint32)
 
-	mu     sync.Mutex // guards the two below; notify is called with it held
+	mu     sync.Mutex // guards the two below; the functions are called with it held
 	items  []*item    // in the order received
 	claims uint64     // made so far
 	woken  chan struct{}
 }
 
 func newPending(now func() time.Duration, notify func(uint32, ipc.Event)) *pending {
-	return &pending{now: now, notify: notify, woken: make(chan struct{}, 1)}
+	return &pending{
+		now: now, notify: notify, woken: make(chan struct{}, 1),
+		quiet: func(uint32) string { return "" }, ignored: func(uint32) {},
+	}
 }
 
 // restore brings back what the outbox remembers of a decided request.
@@ -77,19 +89,74 @@ func (l *pending) restore(profile string, uid uint32, req *protocol.Request, e s
 	l.items = append(l.items, &item{profile: profile, uid: uid, compact: e.Request, req: req, received: e.ReceivedAt, status: status})
 }
 
-// add takes in a verified request, once. It reports whether it is new.
-func (l *pending) add(it *item) bool {
+// What came of adding a request.
+type admission int
+
+const (
+	known admission = iota
+	added
+	// crowded: there are as many as may wait already.
+	crowded
+)
+
+// add takes in a verified request, once.
+func (l *pending) add(it *item) admission {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.find(it.profile, it.req.ID) != nil || l.count(func(o *item) bool { return o.profile == it.profile && o.status == statusPending }) >= maxPending {
-		return false
+	if l.find(it.profile, it.req.ID) != nil {
+		return known
+	}
+	if l.full(it) {
+		return crowded
 	}
 	it.status = statusPending
 	l.items = append(l.items, it)
-	l.notify(it.uid, l.event(ipc.EventPending, it))
+	l.announce(it)
 	l.prune()
 	l.wake()
-	return true
+	return added
+}
+
+// full reports whether there is no room for another request. It expects l.mu
+// held.
+func (l *pending) full(it *item) bool {
+	var client, profile, user int
+	for _, o := range l.items {
+		if o.status != statusPending || o.uid != it.uid {
+			continue
+		}
+		user++
+		if o.profile == it.profile {
+			profile++
+			if o.req.Client.ID == it.req.Client.ID {
+				client++
+			}
+		}
+	}
+	return client >= maxOfClient || profile >= maxOfProfile || user >= maxOfUser
+}
+
+// announceAll tells a user's helpers anew of what waits, whose quiet has changed.
+func (l *pending) announceAll(uid uint32) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, it := range l.items {
+		if it.uid == uid && l.waits(it) {
+			l.announce(it)
+		}
+	}
+}
+
+// drop ends what a relying party has waiting at a profile. Nobody ignored it.
+func (l *pending) drop(profile, client string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, it := range l.items {
+		if it.profile == profile && it.req.Client.ID == client && it.status == statusPending && it.claim == 0 {
+			it.prompted = false
+			l.close(it, protocol.StateCancelled)
+		}
+	}
 }
 
 // missing lists the ids of a profile that are pending here and not in ids.
@@ -271,12 +338,7 @@ func (l *pending) due(next *time.Duration) []*item {
 	return list
 }
 
-func (l *pending) wake() {
-	select {
-	case l.woken <- struct{}{}:
-	default:
-	}
-}
+func (l *pending) wake() { poke(l.woken) }
 
 // The functions below expect l.mu held.
 
@@ -290,9 +352,19 @@ func (l *pending) release(it *item, status string) {
 	l.wake()
 }
 
+// announce tells that a request waits. Where it is not quiet, somebody is
+// prompted.
+func (l *pending) announce(it *item) {
+	it.prompted = it.prompted || l.quiet(it.uid) == ""
+	l.notify(it.uid, l.event(ipc.EventPending, it))
+}
+
 // close gives a pending request its final status, and says so.
 func (l *pending) close(it *item, status protocol.State) {
 	it.status = string(status)
+	if it.prompted {
+		l.ignored(it.uid)
+	}
 	l.notify(it.uid, l.event(ipc.EventClosed, it))
 }
 
@@ -350,14 +422,17 @@ func (l *pending) prune() {
 // summary is the request as the local API shows it. One whose time is over is
 // not called pending, even where nothing has ended it yet.
 func (l *pending) summary(it *item) ipc.Request {
-	r, status := it.req, it.status
+	r, status, quiet := it.req, it.status, ""
 	if status == statusPending && it.deadline <= l.now() {
 		status = string(protocol.StateExpired)
+	}
+	if status == statusPending {
+		quiet = l.quiet(it.uid)
 	}
 	return ipc.Request{
 		ID: r.ID, Profile: it.profile,
 		Client:  ipc.RelyingParty{ID: r.Client.ID, Name: r.Client.Name},
 		Message: r.Message, Type: r.Type, Method: r.Method, Class: r.Class.String(),
-		ReceivedAt: it.received.UTC(), ExpiresAt: time.Unix(r.ExpiresAt, 0).UTC(), Status: status, Origin: r.Origin,
+		ReceivedAt: it.received.UTC(), ExpiresAt: time.Unix(r.ExpiresAt, 0).UTC(), Status: status, Quiet: quiet, Origin: r.Origin,
 	}
 }

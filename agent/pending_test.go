@@ -35,9 +35,12 @@ func newShelf() *shelf {
 
 func (s *shelf) pass(d time.Duration) { s.clock.Add(int64(d)) }
 
-func (s *shelf) put(id string, life time.Duration) bool {
+// put adds a request of a relying party of its own.
+func (s *shelf) put(id string, life time.Duration) bool { return s.putOf("p", id, id, life) == added }
+
+func (s *shelf) putOf(profile, client, id string, life time.Duration) admission {
 	return s.add(&item{
-		profile: "p", uid: testUID, req: &protocol.Request{ID: id}, received: time.Now(),
+		profile: profile, uid: testUID, req: &protocol.Request{ID: id, Client: protocol.Client{ID: client}}, received: time.Now(),
 		deadline: time.Duration(s.clock.Load()) + life,
 	})
 }
@@ -64,7 +67,7 @@ func (s *shelf) mustClaim(t *testing.T, id string) (*item, uint64) {
 
 func TestPendingIsBoundedAndKnowsWhatItHas(t *testing.T) {
 	s := newShelf()
-	for i := range maxPending {
+	for i := range maxOfProfile {
 		if !s.put(fmt.Sprint(i), time.Minute) {
 			t.Fatalf("request %d was not taken", i)
 		}
@@ -78,7 +81,7 @@ func TestPendingIsBoundedAndKnowsWhatItHas(t *testing.T) {
 	if s.pass(time.Minute); s.waiting(func(uint32) bool { return true }) != 0 {
 		t.Error("a request given again lives longer")
 	}
-	for i := range maxPending {
+	for i := range maxOfProfile {
 		s.end("p", fmt.Sprint(i), protocol.StateExpired)
 	}
 	for i := range maxHistory + 20 {
@@ -90,6 +93,65 @@ func TestPendingIsBoundedAndKnowsWhatItHas(t *testing.T) {
 	}
 	if n := len(s.list(scopeOf(testUID), true)); n > maxHistory+1 {
 		t.Errorf("%d requests are remembered", n)
+	}
+}
+
+// TestNobodyBuriesTheOthers: a relying party, a server and all servers together
+// have their bounds.
+func TestNobodyBuriesTheOthers(t *testing.T) {
+	s := newShelf()
+	for i := range maxOfClient {
+		if s.putOf("p", "loud", fmt.Sprint("loud ", i), time.Minute) != added {
+			t.Fatalf("request %d was not taken", i)
+		}
+	}
+	if s.putOf("p", "loud", "more", time.Minute) != crowded {
+		t.Error("a relying party has no bound")
+	}
+	if s.putOf("p", "loud", "loud 0", time.Minute) != known {
+		t.Error("one that is there already is not known")
+	}
+	if s.putOf("p", "quiet", "a", time.Minute) != added || s.putOf("q", "loud", "b", time.Minute) != added {
+		t.Error("others have no room")
+	}
+	for i := range maxOfUser {
+		s.putOf(fmt.Sprint("p", i/maxOfProfile), fmt.Sprint("c", i), fmt.Sprint("r", i), time.Minute)
+	}
+	if n := s.waiting(func(uint32) bool { return true }); n != maxOfUser {
+		t.Errorf("%d wait", n)
+	}
+	s.drop("p", "loud")
+	if got := s.statusOf("loud 0"); got != "cancelled" || s.statusOf("a") != statusPending {
+		t.Errorf("dropped: %s, and the other is %s", got, s.statusOf("a"))
+	}
+}
+
+// TestOnlyWhatWasPromptedForIsIgnored: a request that came in silence and ends
+// in it was no strike; one that was announced again afterwards is.
+func TestOnlyWhatWasPromptedForIsIgnored(t *testing.T) {
+	s := newShelf()
+	var quiet string
+	var ignored int
+	s.quiet, s.ignored = func(uint32) string { return quiet }, func(uint32) { ignored++ }
+	quiet = ipc.QuietMuted
+	for _, id := range []string{"a", "b"} {
+		s.put(id, time.Minute)
+	}
+	if e := s.last(); e.Request.Quiet != ipc.QuietMuted {
+		t.Errorf("told %+v", e.Request)
+	}
+	s.end("p", "a", protocol.StateExpired)
+	if ignored != 0 {
+		t.Error("a request in silence was a strike")
+	}
+	quiet = ""
+	s.announceAll(testUID)
+	if e := s.last(); e.Kind != ipc.EventPending || e.Request.Quiet != "" {
+		t.Errorf("told %+v", e)
+	}
+	s.end("p", "b", protocol.StateCancelled)
+	if ignored != 1 {
+		t.Errorf("%d strikes", ignored)
 	}
 }
 

@@ -3,9 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"time"
 
+	"countersign/agent/audit"
 	"countersign/agent/upstream"
 	"countersign/hsm"
 	"countersign/ipc"
@@ -73,4 +75,22 @@ func (t *pinThrottle) used(err error) {
 		t.wrong++
 		t.last = time.Now()
 	}
+}
+
+// usedPIN notes what came of a try: for the throttle, and for good where the
+// chip refused it.
+func (p *profile) usedPIN(err error) {
+	p.pins.used(err)
+	s := p.get()
+	e := audit.Event{Kind: recordWrongPIN, UID: &s.UID, Profile: s.ID}
+	wrong, counted := errors.AsType[*hsm.PINError](err)
+	switch {
+	case counted:
+		e.Detail = map[string]string{"tries_left": strconv.Itoa(wrong.TriesLeft)}
+	case errors.Is(err, hsm.ErrPINLocked):
+		e.Kind = recordPINLocked
+	default:
+		return
+	}
+	p.agent.note(e)
 }

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"countersign/agent/audit"
 	"countersign/agent/state"
 	"countersign/agent/upstream"
 	"countersign/hsm"
@@ -31,6 +32,8 @@ type profile struct {
 	due chan struct{}
 	// leaving says that somebody ends the enrollment at this moment.
 	leaving atomic.Bool
+	// standing wakes who tells the server whether anybody is prompted.
+	standing chan struct{}
 	// saving is held while the profile is changed and written, so that what is
 	// on disk is what came last. Nobody waits for it who holds mu.
 	saving sync.Mutex
@@ -52,7 +55,7 @@ type profile struct {
 	// Only the poll's own goroutine uses it.
 	stays bool
 	// refused are the hashes of listed requests that were not valid, so that
-	// each is logged once. Only the poll's own goroutine uses it.
+	// each is logged once.
 	refused map[string]bool
 }
 
@@ -63,7 +66,7 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, due: make(chan struct{}, 1)}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
 	device, err := newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain)
 	if err != nil {
 		return nil, err
@@ -119,6 +122,7 @@ func (p *profile) run(ctx context.Context) {
 	workers.Go(func() { p.settleRenewals(ctx, client, p.deviceSlot) })
 	workers.Go(func() { p.settleRenewals(ctx, client, p.approvalSlot) })
 	workers.Go(func() { p.keepFresh(ctx) })
+	workers.Go(func() { p.tellQuiet(ctx, client) })
 	err = upstream.Watch(ctx, p.agent.cfg.Log.With("profile", p.get().ID), client, p)
 	cancel()
 	workers.Wait()
@@ -172,21 +176,28 @@ func (p *profile) certificate(ctx context.Context) tls.Certificate {
 	return tls.Certificate{Certificate: p.get().DeviceChain, PrivateKey: hsm.Signer(ctx, p.device(), hsm.Auth{})}
 }
 
+// empty ends what waits: nobody may decide it here.
+func (p *profile) empty() {
+	for _, id := range p.agent.pending.missing(p.get().ID, nil) {
+		p.agent.pending.end(p.get().ID, id, protocol.StateCancelled)
+	}
+}
+
 // revoked records that the server has ended the enrollment, and ends what
 // waits.
 func (p *profile) revoked(problem *protocol.Problem) {
 	if p.leaving.Load() {
 		return // whoever ends it knows
 	}
+	p.saving.Lock()
 	p.mu.Lock()
 	if p.stored.State != state.Revoked {
 		p.stored.Successor = problem.Successor
 	}
 	p.mu.Unlock()
+	p.saving.Unlock()
 	p.setState(state.Revoked, problem.Error())
-	for _, id := range p.agent.pending.missing(p.get().ID, nil) {
-		p.agent.pending.end(p.get().ID, id, protocol.StateCancelled)
-	}
+	p.empty()
 	p.agent.cfg.Log.Warn("the server ended the enrollment", "profile", p.get().ID, "code", problem.Code, "reason", problem.Detail)
 }
 
@@ -209,13 +220,14 @@ func (p *profile) setState(st, reason string) {
 	if err := p.agent.cfg.State.SaveProfile(s); err != nil {
 		p.agent.cfg.Log.Error("profile state not saved", "profile", s.ID, "error", err)
 	}
+	p.agent.note(audit.Event{Kind: recordProfile, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"state": st}})
 	p.announce()
 }
 
 // announce tells the session helpers how the profile stands.
 func (p *profile) announce() {
 	info := p.info()
-	p.agent.publish(info.UID, ipc.Event{Kind: ipc.EventProfile, Profile: &info})
+	p.agent.publish(info.UID, ipc.Event{Kind: ipc.EventProfile, Profile: &info, Pending: p.agent.pending.waiting(func(uid uint32) bool { return uid == info.UID })})
 }
 
 // account is user@host, as people name a profile.
@@ -235,6 +247,8 @@ func (p *profile) trouble() string {
 	switch {
 	case p.stored.State == state.Revoked:
 		return "the server ended this enrollment (" + p.stored.Reason + ")"
+	case p.stored.State == state.Suspended:
+		return "the server has suspended this device (" + p.stored.Reason + ")"
 	case p.stored.State == state.Unconfirmed:
 		return "waits for its code to be confirmed at the server"
 	case p.reach != nil:

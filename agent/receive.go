@@ -25,14 +25,15 @@ func (p *profile) Reached(err error) {
 	problem, refused := errors.AsType[*protocol.Problem](err)
 	p.mu.Lock()
 	p.reach = err
-	unconfirmed := refused && problem.Code == protocol.ProblemUnconfirmed
-	confirmed := err == nil && p.stored.State == state.Unconfirmed
 	p.mu.Unlock()
-	if unconfirmed {
-		p.setState(state.Unconfirmed, problem.Detail)
-	}
-	if confirmed {
+	switch {
+	case err == nil && p.get().State != state.Active:
 		p.setState(state.Active, "")
+	case refused && problem.Code == protocol.ProblemUnconfirmed:
+		p.setState(state.Unconfirmed, problem.Detail)
+	case refused && problem.Code == protocol.ProblemSuspended:
+		p.setState(state.Suspended, problem.Detail)
+		p.empty()
 	}
 	if err == nil && p.stays {
 		p.stay()
@@ -52,7 +53,7 @@ func (p *profile) Listed(ctx context.Context, list protocol.Requests) {
 	}
 	listed := map[string]bool{}
 	for _, compact := range list.Requests {
-		if id, ok := p.receive(compact, list.Now); ok {
+		if id, ok := p.receive(compact, list.Now, p.polled); ok {
 			listed[id] = true
 		}
 	}
@@ -65,12 +66,15 @@ func (p *profile) Listed(ctx context.Context, list protocol.Requests) {
 }
 
 // receive verifies one request and puts it on the list. What the server's
-// clock says of its age counts from when the poll was sent, so that no delay
+// clock says of its age counts from when it was asked, so that no delay
 // on the way lengthens its life.
-func (p *profile) receive(compact string, now int64) (id string, ok bool) {
+func (p *profile) receive(compact string, now int64, sent time.Duration) (id string, ok bool) {
 	req, err := protocol.ParseRequest(compact, p.keys)
 	if err == nil {
 		err = p.addressed(req)
+	}
+	if err == nil && p.blocks(req.Client.ID) {
+		err = errBlocked
 	}
 	if err != nil {
 		p.refuse(compact, err)
@@ -83,13 +87,23 @@ func (p *profile) receive(compact string, now int64) (id string, ok bool) {
 	s := p.get()
 	it := &item{
 		profile: s.ID, uid: s.UID, compact: compact, req: req, received: time.Now(),
-		deadline: p.polled + time.Duration(left)*time.Second,
+		deadline: sent + time.Duration(left)*time.Second,
 	}
-	if p.agent.pending.add(it) {
+	switch p.agent.pending.add(it) {
+	case added:
 		p.agent.cfg.Log.Info("approval request received", "profile", s.ID, "request", req.ID, "type", req.Type, "class", req.Class)
+	case crowded:
+		p.refuse(compact, errCrowded)
+		return "", false
+	case known:
 	}
 	return req.ID, true
 }
+
+var (
+	errCrowded = errors.New("as many requests wait as may")
+	errBlocked = errors.New("the user has blocked this relying party")
+)
 
 var errNotForUs = errors.New("the request is for another device, profile or server")
 
@@ -104,10 +118,16 @@ func (p *profile) addressed(req *protocol.Request) error {
 // refuse logs an invalid request once, however often it is listed.
 func (p *profile) refuse(compact string, err error) {
 	h := protocol.Hash([]byte(compact))
-	if p.refused[h] || len(p.refused) >= maxRefused {
+	p.mu.Lock()
+	known := p.refused[h] || len(p.refused) >= maxRefused
+	if !known {
+		p.refused[h] = true
+	}
+	p.mu.Unlock()
+	if known {
 		return
 	}
-	p.refused[h] = true
+	p.agent.note(refusedRequest(p.get(), h, err))
 	p.agent.cfg.Log.Warn("approval request refused", "profile", p.get().ID, "sha256", h, "error", err)
 }
 

@@ -33,8 +33,8 @@ func touchKit(t *testing.T) *kit {
 // request, and nobody else's; then the decision says what was done.
 func TestTouchIsAskedForAndSigned(t *testing.T) {
 	k := touchKit(t)
-	owner := k.agent.events.subscribe(scopeOf(testUID).Covers)
-	other := k.agent.events.subscribe(scopeOf(testUID + 1).Covers)
+	owner := k.agent.events.subscribe(scopeOf(testUID).Covers, testUID, false)
+	other := k.agent.events.subscribe(scopeOf(testUID+1).Covers, testUID+1, false)
 	k.list(1000, k.sign(k.request("tx", protocol.C3)))
 	<-owner.events // it waits
 	go func() {

@@ -102,9 +102,14 @@ func (c *Caller) DeleteKeys(ctx context.Context, owner string, d KeyDeletion) (k
 }
 
 // Events calls f for each event of the stream until ctx ends, the service
-// closes it, or f returns an error. It never returns nil.
-func (c *Caller) Events(ctx context.Context, f func(Event) error) error {
-	resp, err := c.do(ctx, "GET", "/v1/events", nil)
+// closes it, or f returns an error. It never returns nil. With prompting the
+// caller says that it can ask the person now.
+func (c *Caller) Events(ctx context.Context, prompting bool, f func(Event) error) error {
+	path := "/v1/events"
+	if prompting {
+		path += "?prompting=1"
+	}
+	resp, err := c.do(ctx, "GET", path, nil)
 	if err != nil {
 		return err
 	}

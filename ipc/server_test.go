@@ -210,7 +210,7 @@ func TestEventsEndWithTheContext(t *testing.T) {
 		return nil, nil
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
-	err := s.caller(t).Events(ctx, func(ipc.Event) error {
+	err := s.caller(t).Events(ctx, false, func(ipc.Event) error {
 		cancel()
 		return nil
 	})
@@ -227,7 +227,7 @@ func TestEventsEndWithTheService(t *testing.T) {
 		<-r.Context().Done()
 		return nil, nil
 	}})
-	err := s.caller(t).Events(t.Context(), func(ipc.Event) error {
+	err := s.caller(t).Events(t.Context(), false, func(ipc.Event) error {
 		s.stop()
 		return nil
 	})

@@ -20,6 +20,8 @@ type Problem struct {
 	// Successor comes with enrollment_revoked where another device took the
 	// place of this one: its id.
 	Successor string `json:"successor,omitempty"`
+	// RetryAfter is the header of that name, in seconds; 0 where there is none.
+	RetryAfter int `json:"-"`
 }
 
 func (p *Problem) Error() string {

@@ -40,8 +40,22 @@ func (s *Session) attend(ctx, asking context.Context, id string) outcome {
 			return outcome{decided: true, result: r, err: err}
 		}
 		s.Log.Info("the answer was refused, asking again", "request", id, "code", refused.Code)
-		q.Refused, q.Number = refused, a.Number
+		// What it takes may be more by now, and fewer tries are left.
+		again, err := s.Service.Show(asking, id, s.View)
+		if err != nil {
+			return s.unanswered(asking, err)
+		}
+		q = next(q.Display, again, refused, a.Number)
 	}
+}
+
+// next is what to ask after a refusal: only what was wrong, unless something else
+// is to be shown now.
+func next(was, is ipc.Display, refused *ipc.Error, number string) prompt.Question {
+	if is.DisplayHash != was.DisplayHash || is.RequestHash != was.RequestHash {
+		return prompt.Question{Display: is}
+	}
+	return prompt.Question{Display: is, Refused: refused, Number: number}
 }
 
 // unanswered is the outcome without a decision; err stays when it is worth

@@ -306,3 +306,39 @@ func TestReadyComesWithTheService(t *testing.T) {
 	<-ready
 	d.WaitNotification()
 }
+
+func TestQuietIsNotPromptedFor(t *testing.T) {
+	d, svc := desktop(t)
+	quiet := request("t1")
+	quiet.Quiet = ipc.QuietMuted
+	svc.add(quiet)
+	loud := request("t2")
+	loud.Account = "second@bank.example"
+	svc.add(loud)
+	d.WaitNotification()
+	if strings.Contains(d.NotificationLog(), "2 approval requests") {
+		t.Error("what is muted is counted")
+	}
+	open(d)
+	d.WaitWindow("second@bank.example")
+	d.XdoKey("Escape")
+	d.WaitNoWindow("Countersign")
+	quiet.Quiet = ""
+	svc.add(quiet)
+	waitTold(t, d, "2 approval requests")
+	if a, _ := svc.given(); len(a) > 0 {
+		t.Error("an answer was sent")
+	}
+}
+
+func TestTheEndOfAnEnrollmentIsTold(t *testing.T) {
+	d, svc := desktop(t)
+	svc.mu.Lock()
+	svc.emit(ipc.Event{Kind: ipc.EventProfile, Profile: &ipc.Profile{User: "alice", Server: "https://bank.example", State: "active"}})
+	svc.emit(ipc.Event{Kind: ipc.EventProfile, Profile: &ipc.Profile{User: "alice", Server: "https://bank.example", State: "revoked"}})
+	svc.mu.Unlock()
+	waitTold(t, d, "The server ended your enrollment")
+	if !strings.Contains(d.NotificationLog(), "alice at https://bank.example") {
+		t.Error("it is not said which one")
+	}
+}

@@ -70,6 +70,10 @@ func (l *loop) handle(e event) {
 		l.result(*e.Result)
 	case e.Kind == ipc.EventTouch:
 		l.Notifier.Tell(touchNote(e.Request))
+	case e.Kind == ipc.EventProfile && e.Profile != nil:
+		if n, worth := profileNote(*e.Profile); worth {
+			l.Notifier.Tell(n)
+		}
 	case e.Kind == ipc.EventReady:
 		l.caughtUp()
 	}
@@ -80,7 +84,8 @@ func (l *loop) arrived(r ipc.Request) {
 	if l.starting {
 		l.told[r.ID] = true
 	}
-	if l.index(r.ID) >= 0 {
+	if i := l.index(r.ID); i >= 0 {
+		l.changed(i, r)
 		return
 	}
 	at := slices.IndexFunc(l.pending, func(p ipc.Request) bool { return r.ReceivedAt.Before(p.ReceivedAt) })
@@ -88,8 +93,31 @@ func (l *loop) arrived(r ipc.Request) {
 		at = len(l.pending)
 	}
 	l.pending = slices.Insert(l.pending, at, r)
+	if r.Quiet != "" {
+		return // it is listed, and nobody is prompted
+	}
 	l.fresh = true
 	l.offer(notify.Arrived)
+}
+
+// changed takes in what the service says anew of a request that is known: that
+// nobody is prompted for it any more, or that somebody is again.
+func (l *loop) changed(i int, r ipc.Request) {
+	was := l.pending[i].Quiet
+	l.pending[i] = r
+	switch {
+	case was == r.Quiet:
+	case r.Quiet == "":
+		l.fresh = true
+		l.offer(notify.Arrived)
+	case was == "":
+		l.offer(notify.Changed)
+	}
+}
+
+// loud are the requests that the person is prompted for, oldest first.
+func (l *loop) loud() []ipc.Request {
+	return slices.DeleteFunc(slices.Clone(l.pending), func(r ipc.Request) bool { return r.Quiet != "" })
 }
 
 // caughtUp drops what the service no longer knows, and offers what waits in
@@ -152,9 +180,9 @@ func (l *loop) offer(why notify.Why) {
 	if l.starting {
 		return
 	}
-	waiting := l.pending
+	waiting := l.loud()
 	if l.open != nil {
-		waiting = slices.DeleteFunc(slices.Clone(waiting), func(r ipc.Request) bool { return r.ID == l.open.request.ID })
+		waiting = slices.DeleteFunc(waiting, func(r ipc.Request) bool { return r.ID == l.open.request.ID })
 	}
 	if len(waiting) == 0 {
 		l.Notifier.Withdraw()
@@ -165,10 +193,11 @@ func (l *loop) offer(why notify.Why) {
 
 // openOldest asks about the oldest request, unless a prompt is already open.
 func (l *loop) openOldest(ctx context.Context) {
-	if l.open != nil || len(l.pending) == 0 {
+	waiting := l.loud()
+	if l.open != nil || len(waiting) == 0 {
 		return
 	}
-	r := l.pending[0]
+	r := waiting[0]
 	asking, dismiss := context.WithCancel(ctx)
 	l.open = &opened{request: r, dismiss: dismiss}
 	l.offer(notify.Changed)

@@ -23,7 +23,7 @@ import (
 
 // Service is what the session needs of countersignd; *ipc.Caller has it.
 type Service interface {
-	Events(ctx context.Context, f func(ipc.Event) error) error
+	Events(ctx context.Context, prompting bool, f func(ipc.Event) error) error
 	Show(ctx context.Context, id string, v ipc.View) (ipc.Display, error)
 	Decide(ctx context.Context, id string, a ipc.Answer) (ipc.Result, error)
 }
@@ -135,7 +135,7 @@ func (s *Session) events(ctx context.Context, out chan<- event, ready func()) er
 	if err := send(ctx, out, event{started: true}); err != nil {
 		return err
 	}
-	return s.Service.Events(ctx, func(e ipc.Event) error {
+	return s.Service.Events(ctx, true, func(e ipc.Event) error {
 		if e.Kind == ipc.EventReady {
 			ready()
 		}

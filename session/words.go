@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"countersign/ipc"
@@ -108,4 +109,24 @@ func explain(err error) string {
 		text += "\n" + refused.Cure
 	}
 	return text
+}
+
+// profileNote tells that the server has ended an enrollment or holds it off, and
+// which one it is. The rest is not worth a word.
+func profileNote(p ipc.Profile) (n notify.Note, worth bool) {
+	account := p.User + " at " + p.Server
+	switch p.State {
+	case "revoked":
+		return notify.Note{Summary: "The server ended your enrollment", Body: account + ". Ask for a new link to enroll again."}, true
+	case "active":
+		if p.RenewBy != nil {
+			return notify.Note{
+				Summary: "Renew your key for " + p.User,
+				Body:    "Its certificate for " + account + " ends on " + p.RenewBy.Local().Format(time.DateOnly) + ": countersign renew " + p.ID,
+			}, true
+		}
+	case "suspended":
+		return notify.Note{Summary: "The server suspended this device", Body: account + ". See: countersign doctor"}, true
+	}
+	return notify.Note{}, false
 }

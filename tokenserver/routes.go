@@ -30,6 +30,7 @@ func (s *Server) deviceRoutes() http.Handler {
 		"POST " + protocol.PathRenewals:                           s.renewer(s.startRenewal),
 		"POST " + protocol.PathRenewals + "/{id}/activation":      s.renewer(s.activateRenewal),
 		"POST " + protocol.PathRenewals + "/{id}/acknowledgement": s.renewer(s.acknowledgeRenewal),
+		"POST " + protocol.PathOTP:                                s.device(s.redeemOTP),
 		"PUT " + protocol.PathQuiet:                               s.device(s.putQuiet),
 		"GET " + protocol.PathBlocks:                              s.device(s.listBlocks),
 		"DELETE " + protocol.PathBlocks + "/{client}":             s.device(s.liftBlock),

@@ -16,7 +16,9 @@ import (
 const (
 	Active      = "active"
 	Unconfirmed = "unconfirmed"
-	Revoked     = "revoked"
+	// Suspended: the server holds the device off, and may let it go on.
+	Suspended = "suspended"
+	Revoked   = "revoked"
 )
 
 // Profile is one user at one Token Server, with the keys made for it.
@@ -56,9 +58,18 @@ type Profile struct {
 	// Successor is the device that took the place of this one, as the server
 	// said when it ended the enrollment, or "".
 	Successor string `json:"successor,omitempty"`
+	// Blocked are the relying parties that the user wants no more of.
+	Blocked []Block `json:"blocked,omitempty"`
 
 	// Keys stand in files of their own, in the format of their back end.
 	Keys Keys `json:"-"`
+}
+
+// Block is a relying party that may not ask any more.
+type Block struct {
+	ID   string    `json:"id"`
+	Name string    `json:"name"`
+	At   time.Time `json:"at"`
 }
 
 // Keys are the references of an enrollment's two keys.

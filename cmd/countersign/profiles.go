@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -50,6 +51,9 @@ func (a *app) statusCommand() *cobra.Command {
 			return a.print(s, func() {
 				a.say("countersignd %s (%s service), keys in: %s", s.Version, s.Mode, s.Keys)
 				a.say("%d profiles, %d requests waiting", s.Profiles, s.Pending)
+				if s.MutedUntil != nil {
+					a.say("prompts are muted until %s", s.MutedUntil.Local().Format(time.DateTime))
+				}
 				for _, why := range s.Degraded {
 					a.say("degraded: %s", why)
 				}

@@ -18,24 +18,39 @@ func (a *app) requestsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(map[string]any{"requests": list}, func() {
-				if len(list) == 0 {
-					a.say("Nothing waits.")
-				}
-				for _, r := range list {
-					a.sayRequest(r)
-				}
-			})
+			status, err := a.service().Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"requests": list, "prompting": status.Prompting}, func() { a.sayRequests(list, status) })
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "also those that are over")
 	return cmd
 }
 
+func (a *app) sayRequests(list []ipc.Request, status ipc.Status) {
+	if len(list) == 0 {
+		a.say("Nothing waits.")
+	}
+	for _, r := range list {
+		a.sayRequest(r)
+	}
+	if status.Pending > 0 && !status.Prompting {
+		a.say("No session of yours can prompt you now: none runs, or it is locked, remote or not the active one. Answer with: countersign approve ID")
+	}
+}
+
 func (a *app) sayRequest(r ipc.Request) {
 	state := r.Status
 	if left := time.Until(r.ExpiresAt).Round(time.Second); r.Status == "pending" && left > 0 {
 		state += ", " + left.String() + " left"
+	}
+	switch r.Quiet {
+	case ipc.QuietMuted:
+		state += ", muted"
+	case ipc.QuietTooMany:
+		state += ", not prompted for: too many were denied or left unanswered"
 	}
 	a.say("%s  %s: %s  (%s, %s, %s)", r.ID, r.Client.Name, r.Message, r.Type, r.Class, state)
 }

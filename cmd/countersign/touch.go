@@ -21,7 +21,7 @@ func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop 
 	go func() {
 		defer close(ended)
 		waiting := ready
-		_ = a.service().Events(ctx, func(e ipc.Event) error {
+		_ = a.service().Events(ctx, false, func(e ipc.Event) error {
 			switch {
 			case e.Kind == ipc.EventReady && waiting != nil:
 				close(waiting)

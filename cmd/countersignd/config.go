@@ -11,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"countersign/ipc"
+	"countersign/protocol"
 )
 
 const (
@@ -32,6 +33,8 @@ type config struct {
 	TPMOwnerPasswordFile string `toml:"tpm_owner_password_file"`
 	// ForbidCLI refuses approvals from outside a prompt or a terminal.
 	ForbidCLI bool `toml:"forbid_cli"`
+	// Floor is the least class that approving takes here: "" or "C1" to "C3".
+	Floor string `toml:"floor"`
 
 	user bool
 }
@@ -66,10 +69,25 @@ func (f flags) config() (config, error) {
 		}
 	}
 	cfg.PIV = cfg.PIV || f.piv
+	if _, err := cfg.floor(); err != nil {
+		return config{}, err
+	}
 	if cfg.Socket == "" {
 		return config{}, usageError{errors.New("XDG_RUNTIME_DIR is not set: name the socket with --socket")}
 	}
 	return cfg, nil
+}
+
+// floor is the least class that approving takes here, 0 where the server alone
+// says.
+func (c config) floor() (class protocol.Class, err error) {
+	if c.Floor == "" {
+		return 0, nil
+	}
+	if err := class.UnmarshalText([]byte(c.Floor)); err != nil {
+		return 0, usageError{fmt.Errorf("configuration: floor is a consent class, C0 to C3, and not %q", c.Floor)}
+	}
+	return class, nil
 }
 
 func (c *config) forUser() error {

@@ -31,6 +31,10 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 		return usageError{err}
 	}
 	defer func() { err = errors.Join(err, closeKeys()) }()
+	floor, err := cfg.floor()
+	if err != nil {
+		return err
+	}
 	record, err := openAudit(cfg.State)
 	if err != nil {
 		return err
@@ -38,7 +42,7 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, record.Close()) }()
 	core, err := agent.New(agent.Config{
 		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Audit: record, Log: log,
-		TimeZone: agent.LocalZone(), ForbidCLI: cfg.ForbidCLI,
+		TimeZone: agent.LocalZone(), ForbidCLI: cfg.ForbidCLI, Floor: floor,
 	})
 	if err != nil {
 		return err

@@ -37,11 +37,11 @@ func mayImport() map[string][]string {
 		"session/prompt": {"ipc", "internal/secret"},
 
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
-		"tokenserver":                   {"protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
+		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
 		"tokenserver/admin":             {"protocol", "tokenserver/engine", "tokenserver/fanout", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/secret"},
 		"tokenserver/attest":            {"protocol", "tokenserver/problem"},
 		"tokenserver/attest/attesttest": {"protocol"},
-		"tokenserver/engine":            {"protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
+		"tokenserver/engine":            {"internal/secret", "protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
 		"tokenserver/enroll":            {"protocol", "tokenserver/attest", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store", "internal/secret"},
 		"tokenserver/fanout":            {},
 		"tokenserver/pki":               {"protocol"},
@@ -54,7 +54,7 @@ func mayImport() map[string][]string {
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "internal/secret", "internal/version"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version"},
 		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "internal/secret", "internal/version"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 

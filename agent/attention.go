@@ -1,0 +1,231 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"countersign/agent/state"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+// Who is asked too often answers without reading. After maxStrikes requests that
+// were denied here, or ended without an approval here, within strikeWindow,
+// nobody is prompted for the time of silence, and approving takes the PIN until
+// something is approved. That holds against a lying server too: it counts how
+// requests ended on this device and not what the server says became of them.
+const (
+	maxStrikes   = 3
+	strikeWindow = 10 * time.Minute
+	silence      = 20 * time.Minute
+	// maxMute is the longest that prompts can be muted.
+	maxMute = 24 * time.Hour
+)
+
+// attention knows for whom nobody is to be prompted. It limits prompting alone:
+// what a person decides by themselves is never held back. Every method but run
+// returns at once.
+type attention struct {
+	now    func() time.Duration
+	bootID string
+	save   func(state.Attention) error
+	log    *slog.Logger
+	woken  chan struct{}
+
+	mu    sync.Mutex // guards the rest
+	users map[uint32]*state.Mood
+	dirty bool
+	told  map[uint32]string // the quiet that run told last
+}
+
+func newAttention(now func() time.Duration, bootID string, stored state.Attention, save func(state.Attention) error, log *slog.Logger) *attention {
+	t := &attention{
+		now: now, bootID: bootID, save: save, log: log, woken: make(chan struct{}, 1),
+		users: stored.Users, told: map[uint32]string{},
+	}
+	if t.users == nil {
+		t.users = map[uint32]*state.Mood{}
+	}
+	if stored.BootID != bootID {
+		// The clock began anew. What was left of a silence is left still: to
+		// restart the computer is no way around it.
+		by := now() - stored.At
+		for _, m := range t.users {
+			move(&m.Silent, by)
+			move(&m.Muted, by)
+			for i := range m.Strikes {
+				move(&m.Strikes[i], by)
+			}
+		}
+	}
+	return t
+}
+
+func move(t *time.Duration, by time.Duration) {
+	if *t != 0 {
+		*t += by
+	}
+}
+
+// bootID names the present run of the system.
+func bootID() string {
+	text, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return strings.TrimSpace(string(text))
+}
+
+// mood expects t.mu held.
+func (t *attention) mood(uid uint32) *state.Mood {
+	m := t.users[uid]
+	if m == nil {
+		m = &state.Mood{}
+		t.users[uid] = m
+	}
+	return m
+}
+
+// change changes a user's mood, which run then stores and tells.
+func (t *attention) change(uid uint32, f func(*state.Mood)) {
+	t.mu.Lock()
+	f(t.mood(uid))
+	t.dirty = true
+	t.mu.Unlock()
+	poke(t.woken)
+}
+
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// strike counts a request that was denied or left without an answer.
+func (t *attention) strike(uid uint32) {
+	now := t.now()
+	t.change(uid, func(m *state.Mood) {
+		m.Strikes = slices.DeleteFunc(m.Strikes, func(at time.Duration) bool { return at <= now-strikeWindow })
+		m.Strikes = append(m.Strikes, now)
+		if len(m.Strikes) >= maxStrikes {
+			*m = state.Mood{Silent: now + silence, Muted: m.Muted, Cautious: true}
+		}
+	})
+}
+
+// calm forgets what was counted: somebody who approves is at it and reads.
+func (t *attention) calm(uid uint32) {
+	t.change(uid, func(m *state.Mood) { *m = state.Mood{Silent: m.Silent, Muted: m.Muted} })
+}
+
+// mute mutes a user's prompts for a time, 0 for not any more.
+func (t *attention) mute(uid uint32, d time.Duration) {
+	now := t.now()
+	t.change(uid, func(m *state.Mood) {
+		m.Muted = 0
+		if d > 0 {
+			m.Muted = now + d
+		}
+	})
+}
+
+// standing is why a user is not prompted now, one of ipc's Quiet constants, and
+// for how long yet; "" where they are.
+func (t *attention) standing(uid uint32) (why string, left time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.quiet(uid, t.now())
+}
+
+// quiet expects t.mu held. A silence that the user did not ask for comes first:
+// to mute does not shorten it.
+func (t *attention) quiet(uid uint32, now time.Duration) (why string, left time.Duration) {
+	m := t.users[uid]
+	switch {
+	case m == nil:
+	case m.Silent > now:
+		return ipc.QuietTooMany, m.Silent - now
+	case m.Muted > now:
+		return ipc.QuietMuted, m.Muted - now
+	}
+	return "", 0
+}
+
+// muted is for how long yet the user's own silence lasts.
+func (t *attention) muted(uid uint32) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m := t.users[uid]; m != nil {
+		return max(0, m.Muted-t.now())
+	}
+	return 0
+}
+
+// floor is the least class that an approval of this user takes.
+func (t *attention) floor(uid uint32) protocol.Class {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if m := t.users[uid]; m != nil && m.Cautious {
+		return protocol.C2
+	}
+	return protocol.C0
+}
+
+// run stores what changes, and tells of each user who begins or ceases to be
+// quiet, until ctx ends.
+func (t *attention) run(ctx context.Context, tell func(uid uint32, why string)) {
+	for ctx.Err() == nil {
+		changed, next := t.look()
+		for uid, why := range changed {
+			tell(uid, why)
+		}
+		timer := time.NewTimer(next)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-t.woken:
+		}
+		timer.Stop()
+	}
+}
+
+// look stores the moods where they have changed, and returns whose quiet is
+// another than was told, and how long it takes until that may be so again.
+// Timers stand still in suspend, so that is never long.
+func (t *attention) look() (changed map[uint32]string, next time.Duration) {
+	t.mu.Lock()
+	now := t.now()
+	changed, next = map[uint32]string{}, time.Minute
+	for uid := range t.users {
+		why, left := t.quiet(uid, now)
+		if t.told[uid] != why {
+			changed[uid], t.told[uid] = why, why
+		}
+		if left > 0 {
+			next = min(next, left)
+		}
+	}
+	stored, dirty := t.snapshot(now), t.dirty
+	t.dirty = false
+	t.mu.Unlock()
+	if dirty {
+		if err := t.save(stored); err != nil {
+			t.log.Error("who is not to be prompted is not stored", "error", err)
+		}
+	}
+	return changed, next
+}
+
+// snapshot expects t.mu held.
+func (t *attention) snapshot(now time.Duration) state.Attention {
+	out := state.Attention{BootID: t.bootID, At: now, Users: map[uint32]*state.Mood{}}
+	for uid, m := range t.users {
+		c := *m
+		c.Strikes = slices.Clone(m.Strikes)
+		out.Users[uid] = &c
+	}
+	return out
+}

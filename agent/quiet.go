@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"countersign/agent/audit"
+	"countersign/agent/upstream"
+	"countersign/ipc"
+	"countersign/protocol"
+)
+
+// moodChanged makes known that a user is prompted no more, or again: to the
+// helpers, to the servers, and in the audit log.
+func (a *Agent) moodChanged(uid uint32, why string) {
+	e := audit.Event{Kind: recordQuiet, UID: &uid, Detail: map[string]string{"reason": why}}
+	if why == "" {
+		e = audit.Event{Kind: recordPrompting, UID: &uid}
+	}
+	a.note(e)
+	a.cfg.Log.Info("prompting changed", "uid", uid, "quiet", why)
+	a.pending.announceAll(uid)
+	for _, p := range a.all() {
+		if p.get().UID == uid {
+			poke(p.standing)
+		}
+	}
+}
+
+// tellQuiet keeps the server informed until when nobody is prompted here, until
+// ctx ends. It is a courtesy: the limit holds whether or not the server knows.
+func (p *profile) tellQuiet(ctx context.Context, client *upstream.Client) {
+	var told string
+	var backoff upstream.Backoff
+	for ctx.Err() == nil {
+		why, left := p.agent.attention.standing(p.get().UID)
+		if why != told {
+			if err := client.SetQuiet(ctx, p.quiet(why, left)); err != nil {
+				pause := backoff.Pause()
+				p.agent.cfg.Log.Info("the server is not told yet that prompting changed", "profile", p.get().ID, "error", err, "again_in", pause)
+				_ = upstream.Sleep(ctx, pause)
+				continue
+			}
+			told = why
+			backoff.Reset()
+		}
+		select {
+		case <-ctx.Done():
+		case <-p.standing:
+		}
+	}
+}
+
+// quiet is what the server is told, by its own clock as far as that is known.
+func (p *profile) quiet(why string, left time.Duration) protocol.Quiet {
+	if why == "" {
+		return protocol.Quiet{}
+	}
+	p.mu.Lock()
+	now := time.Now().Add(p.skew)
+	p.mu.Unlock()
+	return protocol.Quiet{Until: now.Add(left).Unix(), Reason: why}
+}
+
+func (a *Agent) postMute(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	var in ipc.Mute
+	if err := ipc.Decode(r, &in); err != nil {
+		return nil, err
+	}
+	d := time.Duration(in.Seconds) * time.Second
+	if in.Seconds < 0 || in.Seconds > int64(maxMute/time.Second) {
+		return nil, ipc.Errorf(ipc.CodeBadRequest, "", "prompts can be muted for at most %v", maxMute)
+	}
+	a.attention.mute(s.Peer.UID, d)
+	return ipc.Muted{Until: a.mutedUntil(s.Peer.UID)}, nil
+}
+
+// mutedUntil is when a user's prompts begin again by the wall clock, nil where
+// the user has not muted them.
+func (a *Agent) mutedUntil(uid uint32) *time.Time {
+	left := a.attention.muted(uid)
+	if left <= 0 {
+		return nil
+	}
+	until := time.Now().Add(left).UTC().Truncate(time.Second)
+	return &until
+}
