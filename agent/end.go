@@ -37,6 +37,9 @@ func (a *Agent) postEnd(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (an
 	return out, nil
 }
 
+// reasonUntold is that of a profile which was ended here alone.
+const reasonUntold = "left, and the server has not been told"
+
 // end ends an enrollment: the server is told, then the keys go, then all that is
 // stored. Stopped anywhere, it leaves a profile that works or, after the next
 // contact with the server, none.
@@ -49,25 +52,16 @@ func (a *Agent) end(ctx context.Context, s ipc.Scope, name string, in ipc.End) (
 		return ipc.Ended{}, ipc.Errorf(ipc.CodeBusy, "wait, and see: countersign profiles", "this enrollment is being ended")
 	}
 	defer p.leaving.Store(false)
-	out := ipc.Ended{Profile: p.get().ID, Account: p.account(), ServerTold: true}
-	if p.get().State != state.Revoked {
-		if err := p.leave(ctx); err != nil {
-			if !in.Force {
-				return ipc.Ended{}, told(serverError(err), err)
-			}
-			a.cfg.Log.Warn("enrollment ended without the server", "profile", out.Profile, "error", err)
-			out.ServerTold = false
-		}
-	}
-	if err := p.markOver("left"); err != nil {
+	release, err := p.claimSlots(in.Force)
+	if err != nil {
 		return ipc.Ended{}, err
 	}
-	p.halt()
-	for _, slot := range p.slots() {
-		if !slot.changing.CompareAndSwap(false, true) && len(slot.renewed) == 0 {
-			return ipc.Ended{}, errChanging() // a key is being made, and would be left
-		}
+	defer release()
+	if err := p.finish(ctx, in.Force); err != nil {
+		return ipc.Ended{}, told(serverError(err), err)
 	}
+	p.halt()
+	out := ipc.Ended{Profile: p.get().ID, Account: p.account(), ServerTold: p.get().Reason != reasonUntold}
 	if err := p.clear(ctx, hsm.Auth{PIN: in.PIN, Admin: in.Admin}); err != nil {
 		return ipc.Ended{}, told(chipError(err), err)
 	}
@@ -75,14 +69,47 @@ func (a *Agent) end(ctx context.Context, s ipc.Scope, name string, in ipc.End) (
 	return out, nil
 }
 
+// claimSlots keeps new keys from being made. One that is being made would be left
+// in its chip; one whose old key is not given back yet is waited for, unless by
+// force.
+func (p *profile) claimSlots(force bool) (release func(), err error) {
+	var mine []*keySlot
+	release = func() {
+		for _, slot := range mine {
+			slot.changing.Store(false)
+		}
+	}
+	for _, slot := range p.slots() {
+		if slot.changing.CompareAndSwap(false, true) {
+			mine = append(mine, slot)
+		} else if !force || !slot.settling.Load() {
+			release()
+			return nil, errChanging()
+		}
+	}
+	return release, nil
+}
+
+// finish has the enrollment over, durably: at the server too or, by force, here.
+func (p *profile) finish(ctx context.Context, force bool) error {
+	reason := ""
+	if p.get().State != state.Revoked {
+		reason = "left"
+		err := p.leave(ctx)
+		if err != nil && !force {
+			return err
+		}
+		if err != nil {
+			p.agent.cfg.Log.Warn("enrollment ended without the server", "profile", p.get().ID, "error", err)
+			reason = reasonUntold
+		}
+	}
+	return p.markOver(reason)
+}
+
 // leave has the server end the enrollment. While it may have done so unheard, the
 // profile is marked: what the server says next decides.
 func (p *profile) leave(ctx context.Context) error {
-	for _, slot := range p.slots() {
-		if slot.changing.Load() {
-			return errChanging()
-		}
-	}
 	client := p.clientNow()
 	if client == nil {
 		return errors.Join(upstream.ErrUnreachable, errNeverReached)

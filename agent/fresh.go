@@ -60,6 +60,7 @@ func (p *profile) refresh() {
 // its approval key.
 type freshener struct {
 	*profile
+	renew    func(context.Context) error
 	chance   float64
 	failures int
 	// next is before when no renewal is tried, reminded when a person was asked.
@@ -71,12 +72,20 @@ type freshener struct {
 // keepFresh works until ctx ends.
 func (p *profile) keepFresh(ctx context.Context) {
 	f := &freshener{profile: p, chance: rand.Float64()} //nolint:gosec // jitter, not a secret
+	f.renew = func(ctx context.Context) error {
+		_, err := p.renewDevice(ctx)
+		return err
+	}
+	f.run(ctx)
+}
+
+func (f *freshener) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		timer := time.NewTimer(f.look(ctx, time.Now()))
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
-		case <-p.due:
+		case <-f.due:
 			f.late = true
 		}
 		timer.Stop()
@@ -105,7 +114,7 @@ func (f *freshener) look(ctx context.Context, now time.Time) time.Duration {
 
 // renewNow renews the device key once.
 func (f *freshener) renewNow(ctx context.Context) {
-	_, err := f.renewDevice(ctx)
+	err := f.renew(ctx)
 	switch {
 	case err == nil:
 		f.failures, f.late = 0, false

@@ -56,7 +56,7 @@ func (p *profile) adopt(slot *keySlot, r *state.Renewal) (*renewal, error) {
 	slot.current.Store(key)
 	p.agent.cfg.Log.Info("key renewed", "profile", s.ID, "role", r.Role, "attested", r.Renewed.Attestation.Attested)
 	p.agent.note(renewed(p, slot))
-	slot.renewed <- out
+	slot.hand(out)
 	return out, nil
 }
 
@@ -92,7 +92,7 @@ func (p *profile) loadRenewals() error {
 		}
 		p.agent.reserved.hold(r.Reserved...)
 		slot.changing.Store(true)
-		slot.renewed <- &renewal{Renewal: r, stored: true, done: make(chan struct{})} // by whoever read the profile
+		slot.hand(&renewal{Renewal: r, stored: true, done: make(chan struct{})}) // by whoever read the profile
 	}
 	return nil
 }
@@ -120,7 +120,7 @@ func (p *profile) settleRenewal(ctx context.Context, client *upstream.Client, sl
 		if err == nil {
 			log.Info("renewal of a key done")
 			close(r.done)
-			slot.changing.Store(false)
+			slot.done()
 			return
 		}
 		pause := backoff.Pause()
