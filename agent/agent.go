@@ -54,6 +54,7 @@ type Agent struct {
 	events    *hub
 	reserved  *reservations
 	reports   incidents
+	attempts  attempts
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.
@@ -120,7 +121,7 @@ func (a *Agent) load(s state.Profile) error {
 		}
 		a.pending.restore(s.ID, s.UID, req, e)
 	}
-	if err := p.loadRenewal(); err != nil {
+	if err := p.loadRenewals(); err != nil {
 		return err
 	}
 	a.mu.Lock()

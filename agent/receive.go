@@ -18,7 +18,7 @@ const maxRefused = 256
 const fateWait = 5 * time.Second
 
 // BeforeFetch implements upstream.Watcher.
-func (p *profile) BeforeFetch() { p.polled = BootTime() }
+func (p *profile) BeforeFetch() { p.polled, p.stays = BootTime(), !p.leaving.Load() }
 
 // Reached implements upstream.Watcher.
 func (p *profile) Reached(err error) {
@@ -34,6 +34,12 @@ func (p *profile) Reached(err error) {
 	case refused && problem.Code == protocol.ProblemSuspended:
 		p.setState(state.Suspended, problem.Detail)
 		p.empty()
+	}
+	if err == nil && p.stays {
+		p.stay()
+	}
+	if refused && problem.Code == protocol.ProblemCertExpired {
+		p.refresh()
 	}
 }
 
