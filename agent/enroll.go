@@ -232,9 +232,9 @@ func (n *enrolling) finish(ctx context.Context) (ipc.Enrolled, error) {
 	}
 	p, _ := n.agent.profile(s.ID)
 	n.agent.launch(p.run)
+	n.agent.note(enrolled(s))
 	n.agent.attempts.succeeded(s.UID)
 	n.agent.launch(func(ctx context.Context) { n.agent.clearReplaced(ctx, s) })
-	n.agent.note(enrolledAt(s))
 	n.log.Info("enrolled", "profile", s.ID, "issuer", s.Issuer, "uid", s.UID, "attested", s.Verdict.Attested)
 	n.keepCertificates(ctx, p)
 	out := ipc.Enrolled{Profile: s.ID, Device: s.Device, Key: keyInfo(s)}

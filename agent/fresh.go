@@ -162,7 +162,7 @@ func (p *profile) certificates(now time.Time) (checks []ipc.Check) {
 	s := p.get()
 	renew := "countersign renew " + s.ID
 	for _, slot := range p.slots() {
-		if slot.changing.Load() {
+		if slot.settling.Load() {
 			checks = append(checks, ipc.Check{
 				Code: checkUnsettled, Status: ipc.CheckWarn,
 				Detail: "the renewal of its " + string(slot.role) + " key is not settled: the server has not acknowledged it yet",

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"countersign/hsm/hsmtest/virtualpiv"
 	"countersign/internal/testenv"
 )
 
@@ -299,5 +300,76 @@ func TestEnrollmentsAreThrottled(t *testing.T) {
 	}
 	if a := d.cli(pin+"\n", "enroll", link, "--pin-stdin").want(t, 1); a.code() != "too_many_enrollments" {
 		t.Errorf("the seventh: %s", a.stdout)
+	}
+}
+
+// TestRenewOfAToken moves the approval key to another slot. What is in the old one
+// takes its owner, and so does the end of the enrollment.
+func TestRenewOfAToken(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	d := newDevice(t)
+	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
+	d.start()
+	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
+	d.connected()
+	p, old := newPortal(t, s), d.profile()
+	if m, _ := d.renew(tokenSecrets(), "--pin-stdin").ok(t).json["approval"].(map[string]any); m["renewed"] != true {
+		t.Errorf("renew says %v", m)
+	}
+	if bytes.Equal(d.profile().ApprovalChain[0], old.ApprovalChain[0]) {
+		t.Error("the approval key is the old one")
+	}
+	tx := p.begin("login")
+	d.waitFor(tx.ID)
+	d.approve(tx).ok(t)
+	p.verified(p.get(tx.ID))
+	left := d.leftover()
+	d.cli(tokenSecrets(), "keys", "delete", left, "--pin-stdin").ok(t)
+	if n := d.count("keys"); n != 2 {
+		t.Errorf("%d keys", n)
+	}
+	if a := d.cli("", "unenroll", d.profile().ID).want(t, 1); a.code() != "pin_required" && a.code() != "admin_required" {
+		t.Errorf("without the PIN: %s", a.stdout)
+	}
+	if a := d.cli(tokenSecrets(), "unenroll", d.profile().ID, "--pin-stdin").ok(t); a.json["server_told"] != true {
+		t.Errorf("unenroll says %s", a.stdout)
+	}
+	if d.count("profiles")+d.count("keys") != 0 {
+		t.Error("something is left")
+	}
+}
+
+// leftover is the one key that the list says waits for a person.
+func (d *device) leftover() string {
+	d.tb.Helper()
+	list, _ := d.cli("", "keys").ok(d.tb).json["keys"].([]any)
+	for _, e := range list {
+		if m := e.(map[string]any); m["state"] == "leftover" {
+			return m["owner"].(string)
+		}
+	}
+	d.tb.Fatalf("no leftover among %v", list)
+	return ""
+}
+
+// TestDeviceKeyOnATokenStays, and the approval key is renewed all the same.
+func TestDeviceKeyOnATokenStays(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	d := newDevice(t)
+	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
+	d.tpm.Kill()
+	d.start()
+	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
+	d.connected()
+	if a := d.renew("", "--device").want(t, 1); a.code() != "key_not_renewable" {
+		t.Errorf("the device key: %s", a.stdout)
+	}
+	a := d.renew(tokenSecrets(), "--pin-stdin").ok(t)
+	device, _ := a.json["device"].(map[string]any)
+	approval, _ := a.json["approval"].(map[string]any)
+	if device["renewed"] != false || approval["renewed"] != true {
+		t.Errorf("renew says %s", a.stdout)
 	}
 }
