@@ -28,6 +28,7 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
 		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
 		{Pattern: "POST /v1/requests/{id}/decision", Access: ipc.ActOwn, Handle: a.postDecision},
+		{Pattern: "POST /v1/otp", Access: ipc.ActOwn, Handle: a.postOTP},
 		{Pattern: "POST /v1/incidents", Access: ipc.ActOwn, Handle: a.postIncident},
 		{Pattern: "POST /v1/mute", Access: ipc.ActOwn, Handle: a.postMute},
 		{Pattern: "GET /v1/blocks", Access: ipc.ReadOwn, Handle: a.getBlocks},

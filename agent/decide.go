@@ -164,7 +164,7 @@ func (a *Agent) draft(it *item, ans ipc.Answer, key hsm.Protection) (*protocol.D
 func (a *Agent) demand(it *item, ans ipc.Answer, key hsm.Protection, d *protocol.Decision) error {
 	req, class := it.req, a.floor(it)
 	switch {
-	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN:
+	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN && req.Method != protocol.MethodOTP:
 		return ipc.Errorf(ipc.CodeMethodUnsupported, "upgrade countersignd, or have another type of transaction started", "this service cannot verify anybody by %s", req.Method)
 	case ans.Surface == protocol.SurfaceCLI && (a.cfg.ForbidCLI || req.HighValue):
 		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")

@@ -69,6 +69,14 @@ func serverCure(code string) string {
 		return "enroll with hardware that proves itself, of a maker whose root the server has: countersign-server attestation root add FILE"
 	case protocol.ProblemAlgorithm:
 		return "enroll with the other --algorithm, ES256 or RS256"
+	case protocol.ProblemOTPUnknown:
+		return "start again where the code came from, and be quick: a code lives two minutes at most"
+	case protocol.ProblemOTPRefused:
+		return "read the code from the screen, or type it"
+	case protocol.ProblemRateLimited:
+		return "wait a minute, and try again"
+	case protocol.ProblemSuspended:
+		return "see: countersign doctor"
 	case protocol.ProblemPolicy:
 		return "enroll with hardware that meets the server's policy"
 	}

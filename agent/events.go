@@ -12,6 +12,7 @@ import (
 const (
 	recordMade      = "decision.made"
 	recordAnswered  = "decision.answered"
+	recordRedeemed  = "otp.redeemed"
 	recordRefused   = "request.refused"
 	recordIncident  = "session.incident"
 	recordWrongPIN  = "pin.wrong"

@@ -52,7 +52,7 @@ type profile struct {
 	// poll's own goroutine uses it.
 	polled time.Duration
 	// refused are the hashes of listed requests that were not valid, so that
-	// each is logged once. Only the poll's own goroutine uses it.
+	// each is logged once.
 	refused map[string]bool
 }
 

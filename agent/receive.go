@@ -47,7 +47,7 @@ func (p *profile) Listed(ctx context.Context, list protocol.Requests) {
 	}
 	listed := map[string]bool{}
 	for _, compact := range list.Requests {
-		if id, ok := p.receive(compact, list.Now); ok {
+		if id, ok := p.receive(compact, list.Now, p.polled); ok {
 			listed[id] = true
 		}
 	}
@@ -60,9 +60,9 @@ func (p *profile) Listed(ctx context.Context, list protocol.Requests) {
 }
 
 // receive verifies one request and puts it on the list. What the server's
-// clock says of its age counts from when the poll was sent, so that no delay
+// clock says of its age counts from when it was asked, so that no delay
 // on the way lengthens its life.
-func (p *profile) receive(compact string, now int64) (id string, ok bool) {
+func (p *profile) receive(compact string, now int64, sent time.Duration) (id string, ok bool) {
 	req, err := protocol.ParseRequest(compact, p.keys)
 	if err == nil {
 		err = p.addressed(req)
@@ -81,7 +81,7 @@ func (p *profile) receive(compact string, now int64) (id string, ok bool) {
 	s := p.get()
 	it := &item{
 		profile: s.ID, uid: s.UID, compact: compact, req: req, received: time.Now(),
-		deadline: p.polled + time.Duration(left)*time.Second,
+		deadline: sent + time.Duration(left)*time.Second,
 	}
 	switch p.agent.pending.add(it) {
 	case added:
@@ -112,10 +112,15 @@ func (p *profile) addressed(req *protocol.Request) error {
 // refuse logs an invalid request once, however often it is listed.
 func (p *profile) refuse(compact string, err error) {
 	h := protocol.Hash([]byte(compact))
-	if p.refused[h] || len(p.refused) >= maxRefused {
+	p.mu.Lock()
+	known := p.refused[h] || len(p.refused) >= maxRefused
+	if !known {
+		p.refused[h] = true
+	}
+	p.mu.Unlock()
+	if known {
 		return
 	}
-	p.refused[h] = true
 	p.agent.note(refusedRequest(p.get(), h, err))
 	p.agent.cfg.Log.Warn("approval request refused", "profile", p.get().ID, "sha256", h, "error", err)
 }

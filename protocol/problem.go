@@ -17,6 +17,8 @@ type Problem struct {
 	// TriesLeft and Rejection come with wrong_number.
 	TriesLeft *int   `json:"tries_left,omitempty"`
 	Rejection string `json:"rejection,omitempty"`
+	// RetryAfter is the header of that name, in seconds; 0 where there is none.
+	RetryAfter int `json:"-"`
 }
 
 func (p *Problem) Error() string {

@@ -43,19 +43,28 @@ type statusBody struct {
 	DecidedAt *time.Time         `json:"decided_at,omitempty"`
 	DecidedBy string             `json:"decided_by,omitempty"`
 	Evidence  *protocol.Evidence `json:"evidence,omitempty"`
+	// Only in the answer that starts a transaction without a user: the code, the
+	// link that holds it, and that link as a QR code, a PNG in a data: URL.
+	OTP    string `json:"otp,omitempty"`
+	OTPURI string `json:"otp_uri,omitempty"`
+	OTPQR  string `json:"otp_qr,omitempty"`
 }
 
 func writeStatus(w http.ResponseWriter, code int, s *engine.Status) error {
+	return writeJSON(w, code, describe(s))
+}
+
+func describe(s *engine.Status) statusBody {
 	b := statusBody{
 		ID: s.ID, Status: s.State, Reason: s.Reason, Number: s.Number, Type: s.Type, Class: s.Class, Method: s.Method,
-		User: s.User, Devices: s.Devices, CreatedAt: s.CreatedAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(),
+		User: s.User, Devices: append([]string{}, s.Devices...), CreatedAt: s.CreatedAt.UTC(), ExpiresAt: s.ExpiresAt.UTC(),
 		DecidedBy: s.DecidedBy, Evidence: s.Evidence,
 	}
 	if !s.DecidedAt.IsZero() {
 		at := s.DecidedAt.UTC()
 		b.DecidedAt = &at
 	}
-	return writeJSON(w, code, b)
+	return b
 }
 
 func (s *Server) startTransaction(w http.ResponseWriter, r *http.Request, c store.Client) error {
@@ -70,9 +79,13 @@ func (s *Server) startTransaction(w http.ResponseWriter, r *http.Request, c stor
 	if b.CallbackURI != "" {
 		return problem.New(problem.CallbackUnsupported, "this server makes no callbacks; wait with GET and Prefer: wait")
 	}
-	st, err := s.engine.Start(r.Context(), c, engine.Start{
+	start := engine.Start{
 		Type: b.Type, User: b.User, Device: b.Device, Message: b.Message, Details: b.Details, Context: b.Context, SigningData: b.SigningData,
-	})
+	}
+	if b.User == "" && b.Device == "" {
+		return s.offer(w, r, c, start)
+	}
+	st, err := s.engine.Start(r.Context(), c, start)
 	if err != nil {
 		return err
 	}

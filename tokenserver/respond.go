@@ -76,6 +76,9 @@ func writeProblem(w http.ResponseWriter, p *protocol.Problem) {
 	if err != nil {
 		body = []byte(`{"type":"about:blank","title":"Internal error","status":500,"code":"internal_error"}`)
 	}
+	if p.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
+	}
 	write(w, p.Status, protocol.MediaTypeProblem, body)
 }
 

@@ -29,6 +29,7 @@ func (s *Server) deviceRoutes() http.Handler {
 		"POST " + protocol.PathRenewals:                           s.device(s.startRenewal),
 		"POST " + protocol.PathRenewals + "/{id}/activation":      s.device(s.activateRenewal),
 		"POST " + protocol.PathRenewals + "/{id}/acknowledgement": s.device(s.acknowledgeRenewal),
+		"POST " + protocol.PathOTP:                                s.device(s.redeemOTP),
 		"PUT " + protocol.PathQuiet:                               s.device(s.putQuiet),
 		"GET " + protocol.PathBlocks:                              s.device(s.listBlocks),
 		"DELETE " + protocol.PathBlocks + "/{client}":             s.device(s.liftBlock),

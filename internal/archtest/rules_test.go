@@ -37,11 +37,11 @@ func mayImport() map[string][]string {
 		"session/prompt": {"ipc", "internal/secret"},
 
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
-		"tokenserver":                   {"protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
+		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
 		"tokenserver/admin":             {"protocol", "tokenserver/engine", "tokenserver/fanout", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/secret"},
 		"tokenserver/attest":            {"protocol", "tokenserver/problem"},
 		"tokenserver/attest/attesttest": {"protocol"},
-		"tokenserver/engine":            {"protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
+		"tokenserver/engine":            {"internal/secret", "protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
 		"tokenserver/enroll":            {"protocol", "tokenserver/attest", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store", "internal/secret"},
 		"tokenserver/fanout":            {},
 		"tokenserver/pki":               {"protocol"},

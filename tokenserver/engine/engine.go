@@ -33,6 +33,8 @@ type Engine struct {
 	// hold is how long after its enrollment a device is not asked for what is of
 	// high value.
 	hold time.Duration
+	// redeems limits how often one device tries codes, allRedeems all of them.
+	redeems, allRedeems limiter
 }
 
 // DefaultHold is how long a device must have been enrolled before it is asked
@@ -56,7 +58,11 @@ func New(c Config) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{c.Store, c.Hub, c.PKI, keys, c.Issuer, c.Now, c.Hold}, nil
+	return &Engine{
+		store: c.Store, hub: c.Hub, pki: c.PKI, keys: keys, issuer: c.Issuer, now: c.Now, hold: c.Hold,
+		redeems:    limiter{most: redeemsOfDevice, window: redeemWindow},
+		allRedeems: limiter{most: redeemsOfAll, window: redeemWindow},
+	}, nil
 }
 
 func (e *Engine) signer() crypto.Signer { return e.pki.Issuer() }

@@ -67,10 +67,11 @@ func (e *Engine) Start(ctx context.Context, client store.Client, s Start) (*Stat
 
 // addressees finds the type and who to ask.
 func (e *Engine) addressees(tx store.Tx, client string, s Start) (typ store.Type, devices []store.Device, err error) {
-	if typ, err = tx.Type(s.Type); errors.Is(err, store.ErrNotFound) {
-		return typ, nil, problem.New(problem.TypeUnknown, "there is no transaction type of this name")
-	} else if err != nil {
+	if typ, err = typeOf(tx, s.Type); err != nil {
 		return typ, nil, err
+	}
+	if typ.Method == protocol.MethodOTP {
+		return typ, nil, problem.New(protocol.ProblemBadRequest, "a transaction of this type names no user: whoever redeems its code is asked")
 	}
 	if err := askable(tx, s.User); err != nil {
 		return typ, nil, err
@@ -189,29 +190,35 @@ func newNumber(digits int) (string, error) {
 
 // requests signs the request of each device.
 func (e *Engine) requests(t store.Transaction, s Start, typ store.Type, devices []store.Device) ([]store.Request, error) {
-	r := protocol.Request{
-		Issuer: e.issuer, ID: t.ID, IssuedAt: t.CreatedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
-		Type: t.Type, Method: t.Method, Class: t.Class,
-		Client:  protocol.Client{ID: t.ClientID, Name: t.ClientName},
-		Message: s.Message, Details: s.Details, Context: s.Context, SigningData: s.SigningData,
-		HighValue: typ.HighValue,
-	}
-	if typ.Digits > 0 {
-		r.NumberMatch = &protocol.NumberMatch{Digits: typ.Digits}
-	}
 	out := make([]store.Request, len(devices))
 	for i, d := range devices {
-		r.Audience, r.Subject = d.ID, d.Profile
-		compact, err := protocol.SignRequest(e.signer(), &r)
+		compact, err := e.request(t, s, typ, d, "")
 		if err != nil {
 			return nil, err
-		}
-		if len(compact) > protocol.MaxMessage {
-			return nil, problem.New(protocol.ProblemBodyTooLarge, "the approval request would be over %d bytes", protocol.MaxMessage)
 		}
 		out[i] = store.Request{Transaction: t.ID, Device: d.ID, Compact: compact}
 	}
 	return out, nil
+}
+
+// request signs the request of a device, which a code from origin brought to it
+// unless that is "".
+func (e *Engine) request(t store.Transaction, s Start, typ store.Type, d store.Device, origin string) (string, error) {
+	r := protocol.Request{
+		Issuer: e.issuer, Audience: d.ID, Subject: d.Profile, ID: t.ID, IssuedAt: t.CreatedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
+		Type: t.Type, Method: t.Method, Class: t.Class,
+		Client:  protocol.Client{ID: t.ClientID, Name: t.ClientName},
+		Message: s.Message, Details: s.Details, Context: s.Context, SigningData: s.SigningData,
+		HighValue: typ.HighValue, Origin: origin,
+	}
+	if typ.Digits > 0 {
+		r.NumberMatch = &protocol.NumberMatch{Digits: typ.Digits}
+	}
+	compact, err := protocol.SignRequest(e.signer(), &r)
+	if err == nil && len(compact) > protocol.MaxMessage {
+		err = problem.New(protocol.ProblemBodyTooLarge, "the approval request would be over %d bytes", protocol.MaxMessage)
+	}
+	return compact, err
 }
 
 func addressed(requests []store.Request) []string {

@@ -31,7 +31,7 @@ func (e *Engine) Status(ctx context.Context, client, id string) (s *Status, err 
 }
 
 func (e *Engine) status(tx store.Tx, client, id string) (*Status, error) {
-	t, err := tx.Transaction(id)
+	t, err := transaction(tx, id)
 	if errors.Is(err, store.ErrNotFound) || err == nil && t.ClientID != client {
 		return nil, problem.New(protocol.ProblemNotFound, "there is no such transaction")
 	}
@@ -94,8 +94,7 @@ func (e *Engine) Cancel(ctx context.Context, client, id string) (s *Status, err 
 		if s.State.Final() {
 			return alreadyDecided(s.State)
 		}
-		o := store.Outcome{State: protocol.StateCancelled, At: e.now()}
-		if err := e.finish(tx, s.Transaction, o); err != nil {
+		if err := e.finish(tx, s.Transaction, store.Outcome{State: protocol.StateCancelled, At: e.now()}); err != nil {
 			return err
 		}
 		s, err = e.status(tx, client, id)
@@ -110,7 +109,12 @@ func (e *Engine) Cancel(ctx context.Context, client, id string) (s *Status, err 
 
 // finish makes a pending transaction final and records it.
 func (e *Engine) finish(tx store.Tx, t store.Transaction, o store.Outcome) error {
-	err := tx.Finish(t.ID, o)
+	var err error
+	if t.User == "" { // an offer that nobody redeemed
+		err = tx.EndOffer(t.ID, o.State, o.At)
+	} else {
+		err = tx.Finish(t.ID, o)
+	}
 	if errors.Is(err, store.ErrConflict) {
 		// Nobody can have come between: whoever updates is alone.
 		return fmt.Errorf("engine: the transaction has left its state: %w", err)

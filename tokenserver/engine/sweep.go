@@ -16,7 +16,10 @@ func (e *Engine) Sweep(ctx context.Context) error {
 	for {
 		var due []string
 		err := e.store.View(ctx, func(tx store.Tx) (err error) {
-			due, err = tx.Overdue(e.now(), sweepBatch)
+			if due, err = tx.Overdue(e.now(), sweepBatch); err != nil || len(due) > 0 {
+				return err
+			}
+			due, err = tx.OverdueOffers(e.now(), sweepBatch)
 			return err
 		})
 		if err != nil || len(due) == 0 {
@@ -47,7 +50,7 @@ func (e *Engine) sweep(ctx context.Context, due []string) error {
 
 // expire makes an overdue transaction final and returns its devices' topics.
 func (e *Engine) expire(tx store.Tx, id string) ([]string, error) {
-	t, err := tx.Transaction(id)
+	t, err := transaction(tx, id)
 	if err != nil || t.State.Final() {
 		return nil, err
 	}

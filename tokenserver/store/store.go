@@ -51,6 +51,7 @@ type Tx interface {
 	Attestations
 	Renewals
 	Transactions
+	Offers
 	Requests
 	Decisions
 	Chain

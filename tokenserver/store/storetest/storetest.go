@@ -47,6 +47,7 @@ func Run(t *testing.T, open Open) {
 		"decisions":                  testDecisions,
 		"events":                     testEvents,
 		"chain":                      testChain,
+		"offers":                     testOffers,
 		"blocks":                     testBlocks,
 		"suspended and quiet":        testStanding,
 	} {
