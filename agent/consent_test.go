@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 
 	"countersign/agent/audit"
@@ -159,6 +160,28 @@ func TestADecisionIsOnRecordOrIsNotMade(t *testing.T) {
 	}
 	if got := k.status("b"); got != statusPending {
 		t.Errorf("the request is %s", got)
+	}
+}
+
+// TestWhatWasNotStoredIsOnRecord fills the disk between the record and the
+// outbox.
+func TestWhatWasNotStoredIsOnRecord(t *testing.T) {
+	k := newKit(t)
+	k.list(1000, k.sign(k.request("a", protocol.C1)))
+	save := k.profile.outbox.save
+	k.profile.outbox.save = func(state.Entry) error { return syscall.ENOSPC }
+	if _, err := k.decide("a", protocol.Approve); codeOf(err) != ipc.CodeStorage {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if kinds := k.audited(); len(kinds) < 2 || kinds[len(kinds)-2] != recordMade || kinds[len(kinds)-1] != recordUnstored {
+		t.Errorf("recorded %q", kinds)
+	}
+	k.profile.outbox.save = save
+	if _, err := k.decide("a", protocol.Approve); err != nil {
+		t.Fatal(err)
+	}
+	if kinds := k.audited(); kinds[len(kinds)-1] != recordMade {
+		t.Errorf("recorded %q", kinds)
 	}
 }
 

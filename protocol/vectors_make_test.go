@@ -179,8 +179,10 @@ func (v *vectors) makeFingerprint(prev string) {
 func (v *vectors) makeRest() {
 	for name, r := range map[string]*protocol.Request{"request-c2": request(), "request-c0": bareRequest(), "request-fingerprint": fingerprintRequest()} {
 		for _, tz := range []string{"UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns"} {
-			rec := must(protocol.Display(r, protocol.DisplayVersion, "en", tz))
-			v.Displays = append(v.Displays, displayVector{name, protocol.DisplayVersion, "en", tz, rec, rec.Hash()})
+			for _, language := range protocol.Languages() {
+				rec := must(protocol.Display(r, protocol.DisplayVersion, language, tz))
+				v.Displays = append(v.Displays, displayVector{name, protocol.DisplayVersion, language, tz, rec, rec.Hash()})
+			}
 		}
 	}
 	sortDisplays(v.Displays)

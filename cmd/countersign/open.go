@@ -12,6 +12,7 @@ import (
 	"countersign/internal/secret"
 	"countersign/ipc"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // openCommand is what a desktop starts for a link. Anybody can have one opened:
@@ -72,12 +73,13 @@ func (a *app) agreeOnTerminal(ctx context.Context, server string) (secret.Value,
 		return secret.Value{}, err
 	}
 	defer tty.Close()
-	fmt.Fprintf(tty, "A link asks to enroll this computer at\n\n    %s\n\n"+
-		"Whoever runs that server can then ask you to approve things. Go on only if you\nhave just asked for this link.\n", server)
+	say := text.In(text.Preferred()).T
+	fmt.Fprintf(tty, "%s\n\n    %s\n\n%s\n%s\n", say("A link asks to enroll this computer at"), server,
+		say("Whoever runs that server can then ask you to approve things."), say("Go on only if you have just asked for this link."))
 	if err := tty.Flush(); err != nil {
 		return secret.Value{}, err
 	}
-	switch line, err := tty.ReadLine(ctx, "Enroll there? [y/N] "); {
+	switch line, err := tty.ReadLine(ctx, say("Enroll there? [y/N]")+" "); {
 	case err != nil:
 		return secret.Value{}, err
 	case strings.ToLower(strings.TrimSpace(line)) != "y" && strings.ToLower(strings.TrimSpace(line)) != "yes":
@@ -91,7 +93,7 @@ func (a *app) agreeInWindow(ctx context.Context, server string) (secret.Value, e
 	if err != nil {
 		return secret.Value{}, ipc.Errorf("no_prompt", "run it in a terminal", "there is no way to ask anybody: %v", err)
 	}
-	return w.ChoosePIN(ctx, server)
+	return w.ChoosePIN(ctx, text.In(text.Preferred()), server)
 }
 
 // windows are where there is no terminal.
@@ -110,24 +112,25 @@ func (a *app) tellFailure(ctx context.Context, err error) {
 		return
 	}
 	e := ipc.AsError(err)
-	a.tell(ctx, "Countersign: the link was not opened", e.Message, "", e.Cure)
+	a.tell(ctx, text.In(text.Preferred()).T("Countersign did not open the link"), e.Message, "", e.Cure)
 }
 
 func (a *app) tellEnrolled(ctx context.Context, server string, done ipc.Enrolled) {
 	if a.json || a.onTerminal() {
 		return
 	}
-	lines := []string{"This computer is enrolled at " + server + "."}
+	say := text.In(text.Preferred()).T
+	lines := []string{say("This computer is enrolled at %s", server)}
 	if done.ConfirmCode != "" {
-		lines = append(lines, "", "Confirm this code where the link came from: "+done.ConfirmCode)
+		lines = append(lines, "", say("Confirm this code where the link came from: %s", done.ConfirmCode))
 	}
-	a.tell(ctx, "Countersign: enrolled", lines...)
+	a.tell(ctx, say("Countersign enrollment"), lines...)
 }
 
 func (a *app) tell(ctx context.Context, title string, lines ...string) {
 	w, err := windows()
 	if err == nil {
-		err = w.Tell(ctx, title, lines...)
+		err = w.Tell(ctx, text.In(text.Preferred()), title, lines...)
 	}
 	if err != nil {
 		fmt.Fprintln(a.err, "countersign: nothing could be shown:", err)

@@ -120,12 +120,15 @@ func (s *shooter) Screenshot(_ dbus.ObjectPath, _, _ string, _ map[string]dbus.V
 	cmd := exec.Command("xwd", "-root", "-silent")
 	cmd.Env = s.desk.Env()
 	dump, err := cmd.Output()
-	if err != nil {
-		return 2, nil, nil
-	}
 	var out bytes.Buffer
-	if png.Encode(&out, fromXWD(s.t, dump)) != nil || os.WriteFile(s.file, out.Bytes(), 0o600) != nil {
-		return 2, nil, nil
+	if err == nil {
+		err = png.Encode(&out, fromXWD(s.t, dump))
+	}
+	if err == nil {
+		err = os.WriteFile(s.file, out.Bytes(), 0o600)
+	}
+	if err != nil {
+		return 2, nil, dbus.MakeFailedError(err)
 	}
 	uri := "file://" + strings.ReplaceAll(s.file, " ", "%20")
 	return 0, map[string]dbus.Variant{"uri": dbus.MakeVariant(uri)}, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"countersign/internal/secret"
+	"countersign/session/text"
 )
 
 // pinMin is the shortest PIN that a TPM key takes.
@@ -16,13 +17,15 @@ const pinMin = 6
 // has the PIN of the new key typed twice. Everything else is ErrNoAnswer. The
 // button that goes on does nothing yet: before a PIN has been typed twice
 // nobody knows of it.
-func (p *Pinentry) ChoosePIN(ctx context.Context, server string) (secret.Value, error) {
-	d := &dialog{p: p}
+func (p *Pinentry) ChoosePIN(ctx context.Context, t text.Printer, server string) (secret.Value, error) {
+	d := &dialog{p: p, q: Question{Text: t}}
+	say := t.T
 	ask := page{
-		title: "Countersign enrollment",
-		text: "A link asks to enroll this computer at\n\n    " + server + "\n\n" +
-			"Whoever runs that server can then ask you to approve things.\nGo on only if you have just asked for this link.",
-		ok: "Continue", cancel: "Not now",
+		title: say("Countersign enrollment"),
+		text: say("A link asks to enroll this computer at") + "\n\n    " + server + "\n\n" +
+			say("Whoever runs that server can then ask you to approve things.") + "\n" +
+			say("Go on only if you have just asked for this link."),
+		ok: say("Continue"), cancel: say("Not now"),
 	}
 	_, c, err := d.page(ctx, ask, "CONFIRM")
 	if err == nil && c != yes {
@@ -37,17 +40,22 @@ func (p *Pinentry) ChoosePIN(ctx context.Context, server string) (secret.Value, 
 
 // newPIN has a PIN typed until it is the same twice.
 func (d *dialog) newPIN(ctx context.Context, server string) (secret.Value, error) {
+	say := d.q.Text.T
 	first := page{
-		title: "Countersign new PIN", label: "New PIN:", ok: "Continue", cancel: "Not now",
-		text: fmt.Sprintf("Choose a PIN of at least %d characters for\n%s\nThe chip ends the key at the fifth wrong one.", pinMin, server),
+		title: say("Countersign new PIN"), label: say("New PIN:"), ok: say("Continue"), cancel: say("Not now"),
+		text: say("Choose a PIN of at least %d characters for %s", pinMin, server) + "\n" +
+			say("The chip ends the key at the fifth wrong one."),
 	}
-	second := page{title: "Countersign PIN again", label: "Again:", ok: "Enroll", cancel: "Not now", text: "Type the new PIN once more."}
+	second := page{
+		title: say("Countersign PIN again"), label: say("Again:"), ok: say("Enroll"), cancel: say("Not now"),
+		text: say("Type the new PIN once more."),
+	}
 	for {
-		pin, err := d.read(ctx, first, longEnough)
+		pin, err := d.read(ctx, first, d.longEnough)
 		if err != nil {
 			return secret.Value{}, err
 		}
-		again, err := d.read(ctx, second, longEnough)
+		again, err := d.read(ctx, second, d.longEnough)
 		same := bytes.Equal(pin.Reveal(), again.Reveal())
 		again.Wipe()
 		if err == nil && same {
@@ -57,19 +65,19 @@ func (d *dialog) newPIN(ctx context.Context, server string) (secret.Value, error
 		if err != nil {
 			return secret.Value{}, err
 		}
-		first.mistake = "The two were not the same."
+		first.mistake = say("The two were not the same.")
 	}
 }
 
-func longEnough(typed []byte) string {
+func (d *dialog) longEnough(typed []byte) string {
 	if len(typed) < pinMin {
-		return fmt.Sprintf("The PIN has at least %d characters.", pinMin)
+		return d.q.Text.T("The PIN has at least %d characters.", pinMin)
 	}
 	return ""
 }
 
 // Tell shows lines of text until the window is closed.
-func (p *Pinentry) Tell(ctx context.Context, title string, lines ...string) error {
+func (p *Pinentry) Tell(ctx context.Context, t text.Printer, title string, lines ...string) error {
 	for i, line := range lines {
 		lines[i] = printable([]byte(line))
 	}
@@ -79,8 +87,8 @@ func (p *Pinentry) Tell(ctx context.Context, title string, lines ...string) erro
 	}
 	defer w.close()
 	// A character is at most four bytes, and an escaped one three.
-	text := short(strings.Join(lines, "\n"), pageBytes/4)
-	if err := w.show(page{title: short(title, titleMax), text: text, ok: "Close"}); err != nil {
+	body := short(strings.Join(lines, "\n"), pageBytes/4)
+	if err := w.show(page{title: short(title, titleMax), text: body, ok: t.T("Close")}); err != nil {
 		return err
 	}
 	_, err = w.talk.do("MESSAGE", "")
