@@ -82,5 +82,7 @@ func dutch() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign heeft de koppeling niet geopend",
 		"This computer is enrolled at %s":                                                              "Deze computer is geregistreerd bij %s",
 		"Confirm this code where the link came from: %s":                                               "Bevestig deze code waar de koppeling vandaan kwam: %s",
+		"Renew your key for %s":                                                                        "Vernieuw uw sleutel voor %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Het certificaat bij %s verloopt op %s. Voer uit: countersign renew %s",
 	}
 }

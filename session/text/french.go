@@ -82,5 +82,7 @@ func french() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign n'a pas ouvert le lien",
 		"This computer is enrolled at %s":                                                              "Cet ordinateur est enrôlé auprès de %s",
 		"Confirm this code where the link came from: %s":                                               "Confirmez ce code là d'où venait le lien : %s",
+		"Renew your key for %s":                                                                        "Renouvelez votre clé pour %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Son certificat sur %s expire le %s. Exécutez : countersign renew %s",
 	}
 }

@@ -82,5 +82,7 @@ func german() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign hat den Link nicht geöffnet",
 		"This computer is enrolled at %s":                                                              "Dieser Computer ist angemeldet bei %s",
 		"Confirm this code where the link came from: %s":                                               "Bestätigen Sie diesen Code dort, wo der Link herkam: %s",
+		"Renew your key for %s":                                                                        "Erneuern Sie Ihren Schlüssel für %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Das Zertifikat bei %s läuft am %s ab. Führen Sie aus: countersign renew %s",
 	}
 }
