@@ -72,10 +72,10 @@ func New(cfg Config) (*Agent, error) {
 	a.pending = newPending(BootTime, a.publish)
 	moods, err := cfg.State.Attention()
 	if err != nil {
-		// Nobody is prompted for less than they could be.
-		cfg.Log.Error("who was not to be prompted cannot be read", "error", err)
+		cfg.Log.Error("who was not to be prompted cannot be read: everybody's next approval takes the PIN", "error", err)
 	}
 	a.attention = newAttention(BootTime, bootID(), moods, cfg.State.SaveAttention, cfg.Log)
+	a.attention.lost = err != nil
 	a.pending.ignored = a.attention.strike
 	a.pending.quiet = func(uid uint32) string { why, _ := a.attention.standing(uid); return why }
 	stored, err := cfg.State.Profiles()

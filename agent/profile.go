@@ -57,6 +57,8 @@ type profile struct {
 	// refused are the hashes of listed requests that were not valid, so that
 	// each is logged once.
 	refused map[string]bool
+	// refusedSince is when the first of them came, or the service started.
+	refusedSince time.Duration
 }
 
 var errNeverReached = errors.New("not reached yet")
@@ -66,7 +68,7 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, refusedSince: BootTime(), due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
 	device, err := newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain)
 	if err != nil {
 		return nil, err

@@ -115,10 +115,14 @@ func (p *profile) addressed(req *protocol.Request) error {
 	return nil
 }
 
-// refuse logs an invalid request once, however often it is listed.
+// refuse logs an invalid request once, however often it is listed, and so many in
+// an hour: a server must not fill the log.
 func (p *profile) refuse(compact string, err error) {
 	h := protocol.Hash([]byte(compact))
 	p.mu.Lock()
+	if now := BootTime(); len(p.refused) >= maxRefused && now-p.refusedSince >= time.Hour {
+		p.refused, p.refusedSince = map[string]bool{}, now
+	}
 	known := p.refused[h] || len(p.refused) >= maxRefused
 	if !known {
 		p.refused[h] = true

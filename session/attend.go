@@ -27,7 +27,7 @@ func (s *Session) attend(ctx, asking context.Context, id string) outcome {
 	if err != nil {
 		return s.unanswered(asking, err)
 	}
-	q := prompt.Question{Display: d}
+	q := prompt.Question{Display: d, Text: s.Text}
 	for {
 		a, err := s.Prompter.Ask(asking, q)
 		if err != nil {
@@ -45,17 +45,8 @@ func (s *Session) attend(ctx, asking context.Context, id string) outcome {
 		if err != nil {
 			return s.unanswered(asking, err)
 		}
-		q = next(q.Display, again, refused, a.Number)
+		q = q.Again(again, refused, a.Number)
 	}
-}
-
-// next is what to ask after a refusal: only what was wrong, unless something else
-// is to be shown now.
-func next(was, is ipc.Display, refused *ipc.Error, number string) prompt.Question {
-	if is.DisplayHash != was.DisplayHash || is.RequestHash != was.RequestHash {
-		return prompt.Question{Display: is}
-	}
-	return prompt.Question{Display: is, Refused: refused, Number: number}
 }
 
 // unanswered is the outcome without a decision; err stays when it is worth

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"os"
 
+	"countersign/internal/zone"
+	"countersign/ipc"
 	"countersign/session/notify"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // Ways to prompt, as Config names them.
@@ -39,7 +42,7 @@ type Config struct {
 // WAYLAND_DISPLAY, DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR, the locale and
 // PATH. It fails when there is no way to ask, and says what is missing.
 func New(c Config) (*Session, error) {
-	s := &Session{Service: c.Service, Log: c.Log, Ready: c.Ready}
+	s := &Session{Service: c.Service, Log: c.Log, Ready: c.Ready, View: Here(), Text: text.In(text.Preferred())}
 	var err error
 	switch c.Prompt {
 	case Desktop:
@@ -62,6 +65,12 @@ func New(c Config) (*Session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// Here is how records are rendered for the user of this process: in their
+// language and time zone, as the environment says.
+func Here() ipc.View {
+	return ipc.View{Language: text.Preferred(), TimeZone: zone.Local()}
 }
 
 func (s *Session) useDesktop(c Config) error {
@@ -92,6 +101,7 @@ func (s *Session) useTerminal() error {
 		return err
 	}
 	t := NewTerminal(tty)
+	t.Text = s.Text
 	s.Notifier, s.Prompter = ownTTY{t}, t
 	return nil
 }

@@ -69,9 +69,9 @@ func (l *loop) handle(e event) {
 	case e.Kind == ipc.EventResult && e.Result != nil:
 		l.result(*e.Result)
 	case e.Kind == ipc.EventTouch:
-		l.Notifier.Tell(touchNote(e.Request))
+		l.Notifier.Tell(l.touchNote(e.Request))
 	case e.Kind == ipc.EventProfile && e.Profile != nil:
-		if n, worth := profileNote(*e.Profile); worth {
+		if n, worth := l.profileNote(*e.Profile); worth {
 			l.Notifier.Tell(n)
 		}
 	case e.Kind == ipc.EventReady:
@@ -143,7 +143,7 @@ func (l *loop) caughtUp() {
 // closed handles a request that ended without an answer from here.
 func (l *loop) closed(r ipc.Request) {
 	if l.open != nil && l.open.request.ID == r.ID {
-		l.Notifier.Tell(ended(l.open.request, r.Status))
+		l.Notifier.Tell(l.ended(l.open.request, r.Status))
 	}
 	l.gone(r.ID)
 }
@@ -154,7 +154,7 @@ func (l *loop) result(r ipc.Result) {
 		l.open.result = &r
 	} else if client, ok := l.unconfirmed[r.ID]; ok && r.Confirmed {
 		delete(l.unconfirmed, r.ID)
-		l.Notifier.Tell(sent(client, r))
+		l.Notifier.Tell(l.sent(client, r))
 	}
 	l.gone(r.ID)
 }
@@ -188,7 +188,7 @@ func (l *loop) offer(why notify.Why) {
 		l.Notifier.Withdraw()
 		return
 	}
-	l.Notifier.Offer(waitingNote(waiting), why)
+	l.Notifier.Offer(l.waitingNote(waiting), why)
 }
 
 // openOldest asks about the oldest request, unless a prompt is already open.
@@ -214,10 +214,10 @@ func (l *loop) finish(o outcome) {
 	case o.decided:
 		l.decided(open, o)
 	case open.result != nil:
-		l.Notifier.Tell(ended(open.request, open.result.Status))
+		l.Notifier.Tell(l.ended(open.request, open.result.Status))
 	case o.err != nil:
 		l.Log.Error("the request could not be asked about", "request", open.request.ID, "error", o.err)
-		l.Notifier.Tell(failedNote(open.request, o.err))
+		l.Notifier.Tell(l.failedNote(open.request, o.err))
 	}
 	l.offer(notify.Remains)
 }
@@ -231,7 +231,7 @@ func (l *loop) decided(open *opened, o outcome) {
 	}
 	if o.err != nil {
 		l.Log.Warn("the answer was refused", "request", open.request.ID, "error", o.err)
-		l.Notifier.Tell(refusedNote(open.request, o.err))
+		l.Notifier.Tell(l.refusedNote(open.request, o.err))
 		if !unclear(o.err) {
 			return
 		}
@@ -239,7 +239,7 @@ func (l *loop) decided(open *opened, o outcome) {
 		if i := l.index(o.result.ID); i >= 0 {
 			l.pending = slices.Delete(l.pending, i, i+1)
 		}
-		l.Notifier.Tell(sent(client, o.result))
+		l.Notifier.Tell(l.sent(client, o.result))
 		if o.result.Confirmed {
 			return
 		}

@@ -19,6 +19,7 @@ import (
 	"countersign/ipc"
 	"countersign/session/notify"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // Service is what the session needs of countersignd; *ipc.Caller has it.
@@ -50,8 +51,10 @@ type Session struct {
 	Service  Service
 	Notifier Notifier
 	Prompter Prompter
-	// View is how display records are rendered for the person here.
+	// View is how display records are rendered for the person here, Text what
+	// else is said to them.
 	View ipc.View
+	Text text.Printer
 	Log  *slog.Logger
 	// Ready, unless nil, is called once: when the service has first told
 	// everything that is pending.

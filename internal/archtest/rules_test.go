@@ -10,6 +10,7 @@ func mayImport() map[string][]string {
 	return map[string][]string{
 		"internal/secret":  {},
 		"internal/version": {},
+		"internal/zone":    {},
 
 		// The two contracts know nothing of each other.
 		"protocol": {"internal/secret"},
@@ -32,9 +33,10 @@ func mayImport() map[string][]string {
 		"agent/verify":   {},
 
 		// What the user runs knows the service's socket and nothing behind it.
-		"session":        {"ipc", "session/notify", "session/prompt", "internal/secret"},
+		"session":        {"ipc", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
 		"session/notify": {},
-		"session/prompt": {"ipc", "internal/secret"},
+		"session/prompt": {"ipc", "session/text", "internal/secret"},
+		"session/text":   {},
 
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
 		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
@@ -54,8 +56,8 @@ func mayImport() map[string][]string {
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version"},
-		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "internal/secret", "internal/version"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
