@@ -44,6 +44,8 @@ type attention struct {
 	users map[uint32]*state.Mood
 	dirty bool
 	told  map[uint32]quietness // what run told last
+	// lost says that what was stored cannot be read: nobody is taken for rested.
+	lost bool
 }
 
 // quietness is why nobody is prompted, one of ipc's Quiet constants, and until
@@ -92,7 +94,7 @@ func bootID() string {
 func (t *attention) mood(uid uint32) *state.Mood {
 	m := t.users[uid]
 	if m == nil {
-		m = &state.Mood{}
+		m = &state.Mood{Cautious: t.lost}
 		t.users[uid] = m
 	}
 	return m
@@ -126,9 +128,13 @@ func (t *attention) strike(uid uint32) {
 	})
 }
 
-// calm forgets what was counted: somebody who approves is at it and reads.
+// calm forgets what was counted: somebody who approves is at it and reads. While
+// there is silence, that takes the PIN still.
 func (t *attention) calm(uid uint32) {
-	t.change(uid, func(m *state.Mood) { *m = state.Mood{Silent: m.Silent, Muted: m.Muted} })
+	now := t.now()
+	t.change(uid, func(m *state.Mood) {
+		*m = state.Mood{Silent: m.Silent, Muted: m.Muted, Cautious: m.Cautious && m.Silent > now}
+	})
 }
 
 // mute mutes a user's prompts for a time, 0 for not any more. It is durable when
@@ -195,7 +201,7 @@ func (t *attention) muted(uid uint32) time.Duration {
 func (t *attention) floor(uid uint32) protocol.Class {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m := t.users[uid]; m != nil && m.Cautious {
+	if t.mood(uid).Cautious {
 		return protocol.C2
 	}
 	return protocol.C0

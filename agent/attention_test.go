@@ -87,6 +87,9 @@ func TestThreeInTenMinutesAreTooMany(t *testing.T) {
 		if w.why() == "" {
 			t.Error("the silence is too short")
 		}
+		if w.calm(testUID); w.floor(testUID) != protocol.C2 {
+			t.Error("in silence an approval makes the next one cheap")
+		}
 		time.Sleep(time.Nanosecond) //nolint:forbidigo // time in the bubble
 		synctest.Wait()
 		if w.why() != "" || w.floor(testUID) != protocol.C2 {

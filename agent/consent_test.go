@@ -3,6 +3,8 @@ package agent
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,8 +68,8 @@ func TestAHostileServerEndsInSilence(t *testing.T) {
 	}
 	e.State, e.Status = state.Delivered, string(protocol.StateApproved)
 	k.profile.tell(e)
-	if got := k.agent.attention.floor(testUID); got != protocol.C0 {
-		t.Errorf("after an approval the floor is %v", got)
+	if got := k.agent.attention.floor(testUID); got != protocol.C2 {
+		t.Errorf("in silence the floor is %v after an approval", got)
 	}
 }
 
@@ -212,5 +214,19 @@ func TestSuspendedIsNotTheEnd(t *testing.T) {
 	})
 	if told[0] != state.Suspended || told[1] != state.Active {
 		t.Errorf("told %q", told)
+	}
+}
+
+// TestALostMoodIsNoGoodMood: who was silent cannot be read.
+func TestALostMoodIsNoGoodMood(t *testing.T) {
+	k := newKit(t)
+	if err := os.WriteFile(filepath.Join(k.root, "attention.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.start()
+	k.list(1000, k.sign(k.request("a", protocol.C0)))
+	it, _, err := k.agent.pending.show(scopeOf(testUID), "a")
+	if err != nil || k.agent.floor(it) != protocol.C2 {
+		t.Errorf("the floor is %v, %v", k.agent.floor(it), err)
 	}
 }

@@ -126,7 +126,7 @@ func (a *Agent) askTouch(it *item) {
 // class demands it, else with the device key.
 func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth) (string, error) {
 	if protocol.RoleFor(d.Decision, d.UV.Class) == protocol.RoleDevice {
-		return protocol.SignDecision(hsm.Signer(ctx, p.device, hsm.Auth{}), d)
+		return protocol.SignDecision(hsm.Signer(ctx, p.device(), hsm.Auth{}), d)
 	}
 	if err := p.pins.check(); err != nil {
 		return "", err

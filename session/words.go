@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"strings"
+	"time"
 	"unicode"
 
 	"countersign/ipc"
@@ -136,6 +137,13 @@ func (s *Session) profileNote(p ipc.Profile) (n notify.Note, worth bool) {
 	switch p.State {
 	case "revoked":
 		return notify.Note{Summary: s.Text.T("The server ended your enrollment"), Body: s.Text.T("%s at %s. Ask for a new link to enroll again.", p.User, p.Server)}, true
+	case "active":
+		if p.RenewBy != nil {
+			return notify.Note{
+				Summary: s.Text.T("Renew your key for %s", p.User),
+				Body:    s.Text.T("Its certificate at %s ends on %s. Run: countersign renew %s", p.Server, p.RenewBy.Local().Format(time.DateOnly), p.ID),
+			}, true
+		}
 	case "suspended":
 		return notify.Note{Summary: s.Text.T("The server suspended this device"), Body: s.Text.T("%s at %s. See: countersign doctor", p.User, p.Server)}, true
 	}

@@ -48,7 +48,7 @@ func (a *app) command() *cobra.Command {
 	root.AddCommand(
 		a.enrollCommand(), a.profilesCommand(), a.statusCommand(), a.enrolledCommand(),
 		a.requestsCommand(), a.otpCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(),
-		a.keysCommand(), a.pinCommand(), a.sessionCommand(), a.muteCommand(), a.blocksCommand(), a.unblockCommand(), a.logCommand(), a.doctorCommand(),
+		a.keysCommand(), a.pinCommand(), a.renewCommand(), a.unenrollCommand(), a.sessionCommand(), a.muteCommand(), a.blocksCommand(), a.unblockCommand(), a.logCommand(), a.doctorCommand(),
 	)
 	return root
 }

@@ -63,5 +63,7 @@ func dutch() map[string]string {
 		"%s at %s. Ask for a new link to enroll again.":                                                "%s bij %s. Vraag een nieuwe koppeling om u opnieuw te registreren.",
 		"The server suspended this device":                                                             "De server heeft dit apparaat opgeschort",
 		"%s at %s. See: countersign doctor":                                                            "%s bij %s. Zie: countersign doctor",
+		"Renew your key for %s":                                                                        "Vernieuw uw sleutel voor %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Het certificaat bij %s verloopt op %s. Voer uit: countersign renew %s",
 	}
 }

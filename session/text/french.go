@@ -63,5 +63,7 @@ func french() map[string]string {
 		"%s at %s. Ask for a new link to enroll again.":                                                "%s sur %s. Demandez un nouveau lien pour vous enregistrer à nouveau.",
 		"The server suspended this device":                                                             "Le serveur a suspendu cet appareil",
 		"%s at %s. See: countersign doctor":                                                            "%s sur %s. Voir : countersign doctor",
+		"Renew your key for %s":                                                                        "Renouvelez votre clé pour %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Son certificat sur %s expire le %s. Exécutez : countersign renew %s",
 	}
 }

@@ -63,5 +63,7 @@ func german() map[string]string {
 		"%s at %s. Ask for a new link to enroll again.":                                                "%s bei %s. Bitten Sie um einen neuen Link, um sich erneut zu registrieren.",
 		"The server suspended this device":                                                             "Der Server hat dieses Gerät ausgesetzt",
 		"%s at %s. See: countersign doctor":                                                            "%s bei %s. Siehe: countersign doctor",
+		"Renew your key for %s":                                                                        "Erneuern Sie Ihren Schlüssel für %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Das Zertifikat bei %s läuft am %s ab. Führen Sie aus: countersign renew %s",
 	}
 }

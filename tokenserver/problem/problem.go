@@ -101,6 +101,10 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Wrong number"
 	case protocol.ProblemRoleForbidden:
 		return http.StatusForbidden, "The key may not sign this"
+	case protocol.ProblemCertExpired:
+		return http.StatusUnauthorized, "Certificate expired"
+	case protocol.ProblemKeyExpired:
+		return http.StatusForbidden, "The certificate of the key has expired"
 	case protocol.ProblemSuspended:
 		return http.StatusForbidden, "Device suspended"
 	case protocol.ProblemOTPUnknown:
