@@ -23,13 +23,14 @@ const (
 // Fingerprint verifies a person by fprintd's default reader. A reader serves
 // one person at a time: others wait for their turn.
 type Fingerprint struct {
-	bus  Bus
-	turn chan struct{}
+	bus   Bus
+	turn  chan struct{}
+	limit time.Duration
 }
 
 // NewFingerprint returns a Fingerprint. Nothing is asked of the bus yet.
 func NewFingerprint(bus Bus) *Fingerprint {
-	return &Fingerprint{bus: bus, turn: make(chan struct{}, 1)}
+	return &Fingerprint{bus: bus, turn: make(chan struct{}, 1), limit: fingerTime}
 }
 
 // Available implements Verifier: there is a reader, and it knows a finger of
@@ -52,7 +53,7 @@ func (f *Fingerprint) Available(ctx context.Context, s Subject) error {
 
 // Verify implements Verifier. Any enrolled finger of the person's will do.
 func (f *Fingerprint) Verify(ctx context.Context, s Subject, _ Request, hint func(string)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, fingerTime, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, f.limit, ErrTimeout)
 	defer cancel()
 	select {
 	case f.turn <- struct{}{}:
@@ -77,7 +78,7 @@ func (f *Fingerprint) Verify(ctx context.Context, s Subject, _ Request, hint fun
 		if matched {
 			return r.still(ctx)
 		}
-		hint(HintNoMatchSoFar)
+		hint(HintRetry)
 	}
 	return ErrNoMatch
 }

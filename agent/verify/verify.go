@@ -89,12 +89,11 @@ func (u *Unavailable) Unwrap() error { return u.Err }
 
 // What a person is told while they are verified.
 const (
-	HintPlaceFinger  = "place_finger"
-	HintRetry        = "retry"
-	HintTooShort     = "swipe_too_short"
-	HintCenter       = "center_finger"
-	HintRemove       = "remove_and_retry"
-	HintDialog       = "confirm_in_dialog"
-	HintOtherMeans   = "confirm_elsewhere"
-	HintNoMatchSoFar = "no_match_yet"
+	HintPlaceFinger = "place_finger"
+	HintRetry       = "retry"
+	HintTooShort    = "swipe_too_short"
+	HintCenter      = "center_finger"
+	HintRemove      = "remove_and_retry"
+	HintDialog      = "confirm_in_dialog"
+	HintElsewhere   = "confirm_elsewhere"
 )
