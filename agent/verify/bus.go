@@ -94,7 +94,7 @@ func (l *line) find(ctx context.Context) error {
 	}
 	var started uint32
 	if err := l.conn.BusObject().CallWithContext(ctx, busName+".StartServiceByName", 0, l.name, uint32(0)).Store(&started); err != nil {
-		return &Unavailable{Text: "there is no " + l.name + " on the system bus", Absent: isError(err, busError+"ServiceUnknown"), Err: err}
+		return &Unavailable{Text: "there is no " + l.name + " on the system bus", Cure: "install or start what offers it", Absent: isError(err, busError+"ServiceUnknown"), Err: err}
 	}
 	if l.owner, err = l.ownerNow(ctx); err != nil {
 		return &Unavailable{Text: l.name + " did not start", Err: err}

@@ -34,12 +34,13 @@ type Polkit struct {
 	// names says that the dialog may name the relying party. polkit takes that
 	// only from the owner of the action.
 	names bool
+	limit time.Duration
 }
 
 // NewPolkit returns a Polkit. OwnsAction says that the service runs as the user
 // whom the policy file names as the owner of the action, or as root; else the
 // dialog does not name the relying party. Nothing is asked of the bus yet.
-func NewPolkit(bus Bus, ownsAction bool) *Polkit { return &Polkit{bus, ownsAction} }
+func NewPolkit(bus Bus, ownsAction bool) *Polkit { return &Polkit{bus, ownsAction, polkitTime} }
 
 // Available implements Verifier: polkit knows the action, and would ask.
 func (p *Polkit) Available(ctx context.Context, s Subject) error {
@@ -53,7 +54,7 @@ func (p *Polkit) Available(ctx context.Context, s Subject) error {
 
 // Verify implements Verifier.
 func (p *Polkit) Verify(ctx context.Context, s Subject, r Request, hint func(string)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, polkitTime, ErrTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, p.limit, ErrTimeout)
 	defer cancel()
 	a, err := p.authority(ctx, s)
 	if err != nil {

@@ -254,3 +254,16 @@ func (s *System) Log() string {
 	data, _ := os.ReadFile(filepath.Join(s.dir, "log"))
 	return string(data)
 }
+
+// Process starts a process of a user's that does nothing, until the test ends.
+func (s *System) Process(uid int) *os.Process {
+	s.tb.Helper()
+	cmd := s.Command(uid, "sleep", "infinity")
+	s.must(cmd.Start())
+	s.tb.Cleanup(func() { end(cmd) })
+	Eventually(s.tb, "the process runs", func() bool {
+		name, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", cmd.Process.Pid))
+		return err == nil && string(name) == "sleep\n"
+	})
+	return cmd.Process
+}
