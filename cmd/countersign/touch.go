@@ -9,8 +9,9 @@ import (
 	"countersign/ipc"
 )
 
-// relayTouch says "touch your token" on standard error when the service does,
-// until it is stopped. Where nobody reads that, nothing is done.
+// relayTouch says on standard error what the service waits for, such as a touch
+// of the token or a finger, until it is stopped. Where nobody reads that,
+// nothing is done.
 func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop func()) {
 	if !term.IsTerminal(int(a.err.Fd())) {
 		return func() {}
@@ -26,8 +27,11 @@ func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop 
 			case e.Kind == ipc.EventReady && waiting != nil:
 				close(waiting)
 				waiting = nil
-			case e.Kind == ipc.EventTouch && about(e):
+			case !about(e):
+			case e.Kind == ipc.EventTouch:
 				fmt.Fprintln(a.err, "Touch your token.")
+			case e.Kind == ipc.EventVerify:
+				fmt.Fprintln(a.err, hintText(e.Hint))
 			}
 			return nil
 		})
@@ -40,4 +44,23 @@ func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop 
 		cancel()
 		<-ended
 	}
+}
+
+// hintText is what the service's hint means to a person.
+func hintText(hint string) string {
+	switch hint {
+	case "place_finger":
+		return "Place your finger on the reader."
+	case "retry":
+		return "That did not work, try again."
+	case "swipe_too_short":
+		return "The swipe was too short, try again."
+	case "center_finger":
+		return "The finger was not centered, try again."
+	case "remove_and_retry":
+		return "Lift the finger, and try again."
+	case "confirm_in_dialog":
+		return "Confirm it in the window that your desktop shows."
+	}
+	return "Confirm it as your computer is set up to."
 }
