@@ -70,6 +70,8 @@ func (l *loop) handle(e event) {
 		l.result(*e.Result)
 	case e.Kind == ipc.EventTouch:
 		l.Notifier.Tell(l.touchNote(e.Request))
+	case e.Kind == ipc.EventVerify && e.Request != nil:
+		l.Notifier.Tell(l.verifyNote(e.Hint, *e.Request))
 	case e.Kind == ipc.EventProfile && e.Profile != nil:
 		if n, worth := l.profileNote(*e.Profile); worth {
 			l.Notifier.Tell(n)

@@ -7,6 +7,8 @@ import (
 	"golang.org/x/term"
 
 	"countersign/ipc"
+	"countersign/session"
+	"countersign/session/text"
 )
 
 // relayTouch says on standard error what the service waits for, such as a touch
@@ -31,7 +33,7 @@ func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop 
 			case e.Kind == ipc.EventTouch:
 				fmt.Fprintln(a.err, "Touch your token.")
 			case e.Kind == ipc.EventVerify:
-				fmt.Fprintln(a.err, hintText(e.Hint))
+				fmt.Fprintln(a.err, session.VerifyHint(text.In(session.Here().Language), e.Hint))
 			}
 			return nil
 		})
@@ -44,23 +46,4 @@ func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop 
 		cancel()
 		<-ended
 	}
-}
-
-// hintText is what the service's hint means to a person.
-func hintText(hint string) string {
-	switch hint {
-	case "place_finger":
-		return "Place your finger on the reader."
-	case "retry":
-		return "That did not work, try again."
-	case "swipe_too_short":
-		return "The swipe was too short, try again."
-	case "center_finger":
-		return "The finger was not centered, try again."
-	case "remove_and_retry":
-		return "Lift the finger, and try again."
-	case "confirm_in_dialog":
-		return "Confirm it in the window that your desktop shows."
-	}
-	return "Confirm it as your computer is set up to."
 }
