@@ -77,12 +77,8 @@ func (a *Agent) recognize(ctx context.Context, s ipc.Scope, it *item, d *protoco
 	if !ok || d.Decision != protocol.Approve || d.UV.Method != m.UV {
 		return nil
 	}
-	who := subject(s.Peer)
-	if who.User == "" {
-		return verifyError(&verify.Unavailable{Text: "the system does not know your user"})
-	}
 	about := verify.Request{Client: it.req.Client.Name, Class: d.UV.Class.String(), Hash: d.Request}
-	err := m.Verify(ctx, who, about, func(hint string) { a.askPerson(it, hint) })
+	err := m.Verify(ctx, subject(s.Peer), about, func(hint string) { a.askPerson(it, hint) })
 	if err == nil {
 		return nil
 	}
@@ -162,7 +158,7 @@ func (v *availability) ask(ctx context.Context, m Means, s verify.Subject) bool 
 	}
 	ctx, cancel := context.WithTimeout(ctx, availableWait)
 	defer cancel()
-	yes := s.User != "" && m.Available(ctx, s) == nil
+	yes := m.Available(ctx, s) == nil
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.known == nil {
