@@ -3,18 +3,9 @@ package verify
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 
 	"countersign/internal/testenv"
 )
@@ -36,7 +27,6 @@ type dialogs struct {
 func newDialogs(t *testing.T, rule string) *dialogs {
 	t.Helper()
 	t.Parallel()
-	testenv.Need(t, "pkttyagent")
 	s := testenv.StartSystem(t, installer)
 	if rule != "" {
 		s.Rule("10-test.rules", rule)
@@ -49,17 +39,8 @@ func newDialogs(t *testing.T, rule string) *dialogs {
 // process is a process of a user's as the kernel describes it.
 func (k *dialogs) process(uid int) Subject {
 	k.t.Helper()
-	pid := k.Process(uid).Pid
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	_, after, _ := strings.Cut(string(stat), ") ")
-	started, err := strconv.ParseUint(strings.Fields(after)[22-3], 10, 64)
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	return Subject{UID: uint32(uid), User: testenv.Person, PID: int32(pid), Started: started}
+	p := k.Process(uid)
+	return Subject{UID: uint32(uid), User: testenv.Person, PID: int32(p.Pid), Started: testenv.Started(k.t, p.Pid)}
 }
 
 func (k *dialogs) begin(ctx context.Context) *attempt {
@@ -70,77 +51,10 @@ func (k *dialogs) begin(ctx context.Context) *attempt {
 	return a
 }
 
-// agent is pkttyagent, which asks for the password on a terminal.
-type agent struct {
-	t     *testing.T
-	ptmx  *os.File
-	cmd   *exec.Cmd
-	mu    sync.Mutex
-	shown strings.Builder
-}
-
-func (k *dialogs) agent() *agent {
+// agent is the program of the person's desktop that asks for passwords.
+func (k *dialogs) agent() *testenv.PolkitAgent {
 	k.t.Helper()
-	ptmx, pts, err := pty.Open()
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.t.Cleanup(func() { _ = ptmx.Close() })
-	ready, registered, err := os.Pipe()
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	defer ready.Close()
-	a := &agent{t: k.t, ptmx: ptmx}
-	a.cmd = k.Command(testenv.PersonUID, "pkttyagent", "--notify-fd", "3", "--process", fmt.Sprintf("%d,%d", k.subject.PID, k.subject.Started))
-	a.cmd.Stdin, a.cmd.Stdout, a.cmd.Stderr = pts, pts, pts
-	a.cmd.ExtraFiles = []*os.File{registered}
-	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	if err := os.Chown(pts.Name(), testenv.PersonUID, -1); err != nil {
-		k.t.Fatal(err)
-	}
-	if err := a.cmd.Start(); err != nil {
-		k.t.Fatal(err)
-	}
-	_, _ = pts.Close(), registered.Close()
-	k.t.Cleanup(a.stop)
-	go a.watch()
-	// It closes the descriptor once polkit knows it.
-	_, _ = io.ReadAll(ready)
-	return a
-}
-
-func (a *agent) stop() {
-	_ = a.cmd.Process.Kill()
-	_ = a.cmd.Wait()
-}
-
-func (a *agent) watch() {
-	buf := make([]byte, 1024)
-	for {
-		n, err := a.ptmx.Read(buf)
-		a.mu.Lock()
-		a.shown.Write(buf[:n])
-		a.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (a *agent) text() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.shown.String()
-}
-
-// answer types a password when asked for the nth time.
-func (a *agent) answer(nth int, password string) {
-	a.t.Helper()
-	testenv.Eventually(a.t, "the password to be asked for", func() bool { return strings.Count(a.text(), "Password: ") >= nth })
-	if _, err := io.WriteString(a.ptmx, password+"\n"); err != nil {
-		a.t.Fatal(err)
-	}
+	return k.StartAgent(int(k.subject.PID), k.subject.Started)
 }
 
 // TestPolkit: the right password is a yes, and each time anew.
@@ -153,14 +67,14 @@ func TestPolkit(t *testing.T) {
 	for n := range 2 {
 		a := k.begin(t.Context())
 		a.hint(HintDialog)
-		agent.answer(n+1, testenv.PersonPassword)
+		agent.Answer(n+1, testenv.PersonPassword)
 		if err := a.result(); err != nil {
-			t.Fatalf("time %d: %v\n%s\n%s", n+1, err, agent.text(), k.Log())
+			t.Fatalf("time %d: %v\n%s\n%s", n+1, err, agent.Text(), k.Log())
 		}
 	}
 	const want = "approve a request of ?b?Bank?/b? ? ?(user)"
-	if !strings.Contains(agent.text(), want) {
-		t.Errorf("the dialog does not say %q:\n%s", want, agent.text())
+	if !strings.Contains(agent.Text(), want) {
+		t.Errorf("the dialog does not say %q:\n%s", want, agent.Text())
 	}
 }
 
@@ -168,9 +82,9 @@ func TestPolkitWrongPassword(t *testing.T) {
 	k := newDialogs(t, asked)
 	agent := k.agent()
 	a := k.begin(t.Context())
-	agent.answer(1, "wrong horse")
+	agent.Answer(1, "wrong horse")
 	if err := a.result(); !errors.Is(err, ErrNoMatch) {
-		t.Errorf("got %v\n%s", err, agent.text())
+		t.Errorf("got %v\n%s", err, agent.Text())
 	}
 }
 
@@ -181,7 +95,7 @@ func TestPolkitEndsWithItsCaller(t *testing.T) {
 	agent := k.agent()
 	ctx, cancel := context.WithCancel(t.Context())
 	a := k.begin(ctx)
-	testenv.Eventually(t, "the password to be asked for", func() bool { return strings.Contains(agent.text(), "Password: ") })
+	agent.Asked(1)
 	cancel()
 	if err := a.result(); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
@@ -194,16 +108,16 @@ func TestPolkitEndsWithItsCaller(t *testing.T) {
 
 // TestPolkitEndsWithWhatItNeeds while the dialog stands.
 func TestPolkitEndsWithWhatItNeeds(t *testing.T) {
-	for name, end := range map[string]func(*dialogs, *agent){
-		"polkit killed": func(k *dialogs, _ *agent) { k.StopPolkit() },
-		"bus killed":    func(k *dialogs, _ *agent) { k.StopBus() },
-		"agent killed":  func(_ *dialogs, a *agent) { a.stop() },
+	for name, end := range map[string]func(*dialogs, *testenv.PolkitAgent){
+		"polkit killed": func(k *dialogs, _ *testenv.PolkitAgent) { k.StopPolkit() },
+		"bus killed":    func(k *dialogs, _ *testenv.PolkitAgent) { k.StopBus() },
+		"agent killed":  func(_ *dialogs, a *testenv.PolkitAgent) { a.Stop() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := newDialogs(t, asked)
 			agent := k.agent()
 			a := k.begin(t.Context())
-			testenv.Eventually(t, "the password to be asked for", func() bool { return strings.Contains(agent.text(), "Password: ") })
+			agent.Asked(1)
 			end(k, agent)
 			if err := a.result(); err == nil {
 				t.Error("a yes")
@@ -253,7 +167,7 @@ func TestPolkitRemembers(t *testing.T) {
 	k := newDialogs(t, strings.ReplaceAll(asked, "AUTH_SELF", "AUTH_SELF_KEEP"))
 	agent := k.agent()
 	a := k.begin(t.Context())
-	agent.answer(1, testenv.PersonPassword)
+	agent.Answer(1, testenv.PersonPassword)
 	unavailable(t, a.result())
 	unavailable(t, k.begin(t.Context()).result())
 }
@@ -265,8 +179,8 @@ func TestPolkitOfOneself(t *testing.T) {
 	k.p = NewPolkit(Bus{connect: connectAs(k.System, testenv.PersonUID)}, false)
 	agent := k.agent()
 	a := k.begin(t.Context())
-	agent.answer(1, testenv.PersonPassword)
+	agent.Answer(1, testenv.PersonPassword)
 	if err := a.result(); err != nil {
-		t.Errorf("%v\n%s", err, agent.text())
+		t.Errorf("%v\n%s", err, agent.Text())
 	}
 }

@@ -92,6 +92,8 @@ type device struct {
 	noTPM bool
 	// system runs the service as the system's, for every local user.
 	system bool
+	// env is more of the service's environment.
+	env []string
 	// plain runs a service built without the race detector, where strace
 	// watches and time is short.
 	plain bool
@@ -149,8 +151,9 @@ func (d *device) args() []string {
 func (d *device) start() {
 	d.tb.Helper()
 	cmd := exec.Command(d.program(), d.args()...)
+	cmd.Env = append(os.Environ(), d.env...)
 	if d.pcscd != nil {
-		cmd.Env = append(os.Environ(), d.pcscd.Env())
+		cmd.Env = append(cmd.Env, d.pcscd.Env())
 	}
 	d.proc = startCommand(d.tb, d.log, cmd)
 	d.proc.expect("ready")

@@ -1,0 +1,99 @@
+package testenv
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/creack/pty"
+)
+
+// PolkitAgent is pkttyagent, which asks the Person of a System for the password
+// on a terminal.
+type PolkitAgent struct {
+	tb   testing.TB
+	ptmx *os.File
+	cmd  *exec.Cmd
+
+	mu    sync.Mutex // guards shown
+	shown bytes.Buffer
+}
+
+// StartAgent has pkttyagent ask on behalf of one process of the Person's.
+func (s *System) StartAgent(pid int, started uint64) *PolkitAgent {
+	s.tb.Helper()
+	Need(s.tb, "pkttyagent")
+	ptmx, pts, err := pty.Open()
+	s.must(err)
+	s.tb.Cleanup(func() { _ = ptmx.Close() })
+	s.must(os.Chown(pts.Name(), PersonUID, -1))
+	ready, registered, err := os.Pipe()
+	s.must(err)
+	defer ready.Close()
+	a := &PolkitAgent{tb: s.tb, ptmx: ptmx}
+	a.cmd = s.Command(PersonUID, "pkttyagent", "--notify-fd", "3", "--process", fmt.Sprintf("%d,%d", pid, started))
+	a.cmd.Stdin, a.cmd.Stdout, a.cmd.Stderr = pts, pts, pts
+	a.cmd.ExtraFiles = []*os.File{registered}
+	a.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	s.must(a.cmd.Start())
+	_, _ = pts.Close(), registered.Close()
+	s.tb.Cleanup(a.Stop)
+	go func() { _, _ = io.Copy(a, ptmx) }()
+	// It closes the descriptor once polkit knows it.
+	_, _ = io.ReadAll(ready)
+	return a
+}
+
+// Stop kills it.
+func (a *PolkitAgent) Stop() { end(a.cmd) }
+
+// Write takes what it shows.
+func (a *PolkitAgent) Write(data []byte) (int, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shown.Write(data)
+}
+
+// Text is what it has shown so far.
+func (a *PolkitAgent) Text() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.shown.String()
+}
+
+// Asked waits until it has asked for the password for the nth time.
+func (a *PolkitAgent) Asked(nth int) {
+	a.tb.Helper()
+	Eventually(a.tb, "the password to be asked for", func() bool { return strings.Count(a.Text(), "Password: ") >= nth })
+}
+
+// Answer types a password when it is asked for the nth time.
+func (a *PolkitAgent) Answer(nth int, password string) {
+	a.tb.Helper()
+	a.Asked(nth)
+	if _, err := io.WriteString(a.ptmx, password+"\n"); err != nil {
+		a.tb.Fatal(err)
+	}
+}
+
+// Started is when a process began, in clock ticks since the boot.
+func Started(tb testing.TB, pid int) uint64 {
+	tb.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	ticks, err := strconv.ParseUint(strings.Fields(after)[22-3], 10, 64)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ticks
+}
