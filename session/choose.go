@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 
+	"countersign/session/logind"
 	"countersign/session/notify"
 	"countersign/session/prompt"
 )
@@ -26,6 +27,8 @@ const (
 // Config is what New makes a session of.
 type Config struct {
 	Service Service
+	// Incidents, unless nil, is told of forged signals.
+	Incidents Incidents
 	// Prompt is Auto, Desktop or TerminalOnly; empty is Auto.
 	Prompt string
 	// Pinentry is the pinentry program for Desktop; empty searches PATH.
@@ -39,7 +42,10 @@ type Config struct {
 // WAYLAND_DISPLAY, DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR, the locale and
 // PATH. It fails when there is no way to ask, and says what is missing.
 func New(c Config) (*Session, error) {
-	s := &Session{Service: c.Service, Log: c.Log, Ready: c.Ready}
+	s := &Session{Service: c.Service, Log: c.Log, Ready: c.Ready, strangers: newStrangers(c.Log, c.Incidents)}
+	seat := logind.New(c.Log)
+	seat.Stranger = s.strangers.saw
+	s.Seat = seat
 	var err error
 	switch c.Prompt {
 	case Desktop:
@@ -81,7 +87,9 @@ func (s *Session) useDesktop(c Config) error {
 		}
 		program = found
 	}
-	s.Notifier = notify.New(address, c.Log)
+	n := notify.New(address, c.Log)
+	n.Stranger = s.strangers.saw
+	s.Notifier = n
 	s.Prompter = &prompt.Pinentry{Program: program, Display: display, Locale: locale()}
 	return nil
 }
@@ -93,6 +101,7 @@ func (s *Session) useTerminal() error {
 	}
 	t := NewTerminal(tty)
 	s.Notifier, s.Prompter = ownTTY{t}, t
+	s.Remote = true // whoever started it there is there
 	return nil
 }
 

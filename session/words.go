@@ -28,16 +28,39 @@ func clientName(r ipc.Request) string {
 	return string(name)
 }
 
-// waitingNote says who asks, and no more: it may be shown on a locked screen.
+// waitingNote says who asks, and no more: any program of the user can read it.
 func waitingNote(waiting []ipc.Request) notify.Note {
-	oldest := clientName(waiting[0])
+	next := clientName(waiting[0])
 	if len(waiting) == 1 {
-		return notify.Note{Summary: "Approval request from " + oldest, Body: "Open it to answer."}
+		return notify.Note{Summary: "Approval request from " + next, Body: "Open it to answer."}
 	}
 	return notify.Note{
 		Summary: fmt.Sprintf("%d approval requests", len(waiting)),
-		Body:    "The oldest is from " + oldest + ". Open it to answer.",
+		Body:    "The next is from " + next + ". Open it to answer.",
 	}
+}
+
+// lockedNote says that something waits, to whoever sees a locked screen.
+func lockedNote(count int) notify.Note {
+	if count == 1 {
+		return notify.Note{Summary: "A request is waiting", Body: "Unlock the screen to answer."}
+	}
+	return notify.Note{Summary: fmt.Sprintf("%d requests are waiting", count), Body: "Unlock the screen to answer."}
+}
+
+// verifyNote says what the service waits for while it verifies the person.
+func verifyNote(hint string, r *ipc.Request) notify.Note {
+	n := notify.Note{Summary: "Confirm that it is you"}
+	switch hint {
+	case "place_finger":
+		n.Summary = "Touch the fingerprint reader"
+	case "retry":
+		n.Summary = "Touch the fingerprint reader once more"
+	}
+	if r != nil {
+		n.Body = "It is for the answer to " + clientName(*r) + "."
+	}
+	return n
 }
 
 // touchNote asks for the touch that a token waits for. Without a request it is

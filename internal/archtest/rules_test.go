@@ -32,7 +32,8 @@ func mayImport() map[string][]string {
 		"agent/verify":   {},
 
 		// What the user runs knows the service's socket and nothing behind it.
-		"session":        {"ipc", "session/notify", "session/prompt", "internal/secret"},
+		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "internal/secret"},
+		"session/logind": {},
 		"session/notify": {},
 		"session/prompt": {"ipc", "internal/secret"},
 
@@ -110,7 +111,7 @@ func onlyHere() map[string][]string {
 		"github.com/google/go-tpm":            {"hsm/tpm", "tokenserver/attest"},
 		"github.com/foxboron/go-tpm-keyfiles": {"hsm/tpm"},
 		"github.com/go-piv/piv-go":            {"hsm/piv"},
-		"github.com/godbus/dbus":              {"session", "session/notify", "agent/verify"},
+		"github.com/godbus/dbus":              {"session/logind", "session/notify", "agent/verify"},
 		"github.com/go-jose/go-jose":          {"protocol"},
 		"modernc.org/sqlite":                  {"tokenserver/store/sqlite"},
 		"github.com/pressly/goose":            {"tokenserver/store/sqlite"},

@@ -62,6 +62,7 @@ func (d *Desktop) Vars() map[string]string {
 	return map[string]string{
 		"DISPLAY":                  d.Display,
 		"DBUS_SESSION_BUS_ADDRESS": d.BusAddress,
+		"DBUS_SYSTEM_BUS_ADDRESS":  "unix:path=" + filepath.Join(d.dir, "system-bus"),
 		"HOME":                     d.dir,
 		"XDG_RUNTIME_DIR":          d.dir,
 		"XDG_CONFIG_HOME":          filepath.Join(d.dir, "config"),

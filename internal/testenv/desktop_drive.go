@@ -33,10 +33,22 @@ func (d *Desktop) WaitNoNotification() {
 	Eventually(d.tb, "no notification is displayed", func() bool { return d.Displayed() == "0" })
 }
 
+// meant is a little more than the time in which a click on a notification that
+// has just appeared does not count.
+const meant = 400 * time.Millisecond
+
+// wait lets time pass that a rule under test asks for.
+func wait(long time.Duration) {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	<-timer.C
+}
+
 // DunstAction invokes the action of the newest notification, as its middle
 // click does.
 func (d *Desktop) DunstAction() {
 	d.tb.Helper()
+	wait(meant)
 	if out, err := d.run("dunstctl", "action", "0"); err != nil {
 		d.tb.Fatalf("dunstctl action: %v: %s", err, out)
 	}
@@ -130,9 +142,7 @@ func (d *Desktop) WaitNoWindow(title string) {
 func (d *Desktop) Answerable(title string) {
 	d.tb.Helper()
 	d.WaitWindow(title)
-	timer := time.NewTimer(guard)
-	defer timer.Stop()
-	<-timer.C
+	wait(guard)
 	d.WaitWindow(title)
 }
 

@@ -23,7 +23,17 @@ const (
 	callLimit = 5 * time.Second
 	// retryAfter is for a daemon that is there and failed.
 	retryAfter = 3 * time.Second
-	tellFor    = 6 * time.Second
+	// reviveAfter is how long a daemon that died is left to whoever started it.
+	reviveAfter = 2 * time.Second
+	tellFor     = 6 * time.Second
+
+	// settle is how long a notification must have been there before a click on
+	// it counts. Daemons that show one at a time put the next one, with its
+	// button, under the pointer that has just clicked.
+	settle = 300 * time.Millisecond
+
+	// unseen is the version of no offer.
+	unseen = -1
 )
 
 // Urgencies of the notification specification.
@@ -52,6 +62,12 @@ type connection struct {
 	key       string
 	seen      int
 	dismissed bool
+	// shown is when it was shown or replaced; early says that it was clicked on
+	// too soon for the click to count.
+	shown time.Time
+	early bool
+	// retry, unless nil, says when what is wanted is shown again.
+	retry <-chan time.Time
 }
 
 // serve connects and works until ctx ends or the bus goes away.
@@ -68,7 +84,7 @@ func (n *Notifier) serve(ctx context.Context) error {
 		return fmt.Errorf("session bus: %w", err)
 	}
 	for {
-		retry := c.update(ctx)
+		c.update(ctx)
 		select {
 		case <-ctx.Done():
 			c.withdraw(context.WithoutCancel(ctx))
@@ -79,7 +95,8 @@ func (n *Notifier) serve(ctx context.Context) error {
 			}
 			c.signal(s)
 		case <-n.wake:
-		case <-retry:
+		case <-c.retry:
+			c.retry, c.seen = nil, unseen
 		}
 	}
 }
@@ -93,11 +110,10 @@ func (c *connection) subscribe(ctx context.Context) error {
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, service))
 }
 
-// update brings the screen in line with what is wanted. The channel it
-// returns, unless nil, says when to try again.
-func (c *connection) update(ctx context.Context) <-chan time.Time {
+// update brings the screen in line with what is wanted.
+func (c *connection) update(ctx context.Context) {
 	if ctx.Err() != nil {
-		return nil
+		return
 	}
 	want, tells := c.n.wanted()
 	for _, note := range tells {
@@ -106,29 +122,29 @@ func (c *connection) update(ctx context.Context) <-chan time.Time {
 		}
 	}
 	if want.version == c.seen {
-		return nil
+		return
 	}
 	if want.note == nil {
 		c.withdraw(ctx)
 	} else if !c.dismissed || want.anew {
 		if err := c.stand(ctx, *want.note); err != nil {
-			return c.failed(err, want.version)
+			c.failed(err, want.version)
+			return
 		}
 	}
 	c.seen = want.version
-	return nil
 }
 
 // failed waits for a daemon to appear where there is none, which the bus will
 // say, and tries again soon where one refused.
-func (c *connection) failed(err error, version int) <-chan time.Time {
+func (c *connection) failed(err error, version int) {
 	c.n.log.Warn("the notification was not shown", "error", err)
+	c.seen = version
 	if e, ok := errors.AsType[dbus.Error](err); ok && e.Name == bus+".Error.ServiceUnknown" {
-		c.seen = version
-		return nil
+		return
 	}
 	c.id = 0
-	return time.After(retryAfter)
+	c.retry = time.After(retryAfter)
 }
 
 // stand shows or replaces the standing notification. Its only action has a
@@ -136,11 +152,17 @@ func (c *connection) failed(err error, version int) <-chan time.Time {
 // it for clicks that mean nothing of the kind.
 func (c *connection) stand(ctx context.Context, note Note) error {
 	key := newKey()
-	id, err := c.notify(ctx, note, c.id, []string{key, "Open"}, urgencyCritical)
+	actions := []string{key, "Open"}
+	id, err := c.notify(ctx, note, c.id, actions, urgencyCritical)
+	if _, refused := errors.AsType[dbus.Error](err); refused && c.id != 0 {
+		// GNOME Shell refuses to replace what it does not show any more.
+		id, err = c.notify(ctx, note, 0, actions, urgencyCritical)
+	}
 	if err != nil {
 		return err
 	}
 	c.id, c.key, c.dismissed = id, key, false
+	c.shown, c.early, c.retry = time.Now(), false, nil
 	// Whoever owned the name when it answered is the one to believe. Had the
 	// name changed hands meanwhile, a signal saying so is on its way and
 	// everything is shown again.
