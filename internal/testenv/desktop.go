@@ -14,7 +14,7 @@ import (
 )
 
 // Desktop is a login session of its own: an X server without a screen, a
-// session bus, and dunst, which shows notifications. Programs take part in it
+// session bus, and a notification daemon. Programs take part in it
 // through Env. All of it ends with the test.
 type Desktop struct {
 	tb  testing.TB
@@ -24,18 +24,26 @@ type Desktop struct {
 	// BusAddress is the D-Bus address of the session bus.
 	BusAddress string
 
-	bus, dunst *exec.Cmd
+	kind        Daemon
+	bus, daemon *exec.Cmd
 }
 
-// StartDesktop starts a Desktop with its notification daemon.
+// StartDesktop starts a Desktop with dunst, the daemon that tells tests most.
 func StartDesktop(tb testing.TB) *Desktop {
 	tb.Helper()
+	return StartDesktopWith(tb, dunst())
+}
+
+// StartDesktopWith starts a Desktop with one of the Daemons.
+func StartDesktopWith(tb testing.TB, kind Daemon) *Desktop {
+	tb.Helper()
 	Need(tb, "Xvfb", "dbus-daemon", "dunst", "xdotool", "pinentry-gtk-2")
+	Need(tb, kind.path)
 	dir := tempDir(tb)
-	d := &Desktop{tb: tb, dir: dir, BusAddress: "unix:path=" + filepath.Join(dir, "bus")}
+	d := &Desktop{tb: tb, dir: dir, kind: kind, BusAddress: "unix:path=" + filepath.Join(dir, "bus")}
 	d.startX()
 	d.StartBus()
-	d.StartDunst()
+	d.StartDaemon()
 	return d
 }
 
@@ -78,7 +86,7 @@ func (d *Desktop) startX() {
 		d.tb.Fatal(err)
 	}
 	defer r.Close()
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1000x700x24", "-nolisten", "tcp")
+	cmd := exec.Command("Xvfb", "-displayfd", "3", "-fbdir", d.dir, "-screen", "0", "1000x700x24", "-nolisten", "tcp")
 	cmd.ExtraFiles = []*os.File{w}
 	err = cmd.Start()
 	_ = w.Close()
@@ -130,21 +138,6 @@ func (d *Desktop) StopBus() {
 	_ = os.Remove(filepath.Join(d.dir, "bus"))
 }
 
-// StartDunst starts the notification daemon, again after StopDunst.
-func (d *Desktop) StartDunst() {
-	d.tb.Helper()
-	log, err := os.OpenFile(d.notificationLog(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		d.tb.Fatal(err)
-	}
-	defer log.Close()
-	d.dunst = d.start(log, "dunst", "-config", os.DevNull, "-print")
-	Eventually(d.tb, "dunst answers", func() bool {
-		_, err := d.run("dunstctl", "count", "displayed")
-		return err == nil
-	})
-}
-
 func (d *Desktop) notificationLog() string { return filepath.Join(d.dir, "notifications") }
 
 // NotificationLog returns all that dunst was told to show so far, in its own
@@ -156,9 +149,6 @@ func (d *Desktop) NotificationLog() string {
 	}
 	return string(text)
 }
-
-// StopDunst kills the notification daemon.
-func (d *Desktop) StopDunst() { end(d.dunst) }
 
 // start starts a program in the session and ends it with the test.
 func (d *Desktop) start(out io.Writer, name string, args ...string) *exec.Cmd {

@@ -1,7 +1,6 @@
 package testenv
 
 import (
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +35,9 @@ func (d *Desktop) WaitNoNotification() {
 // meant is a little more than the time in which a click on a notification that
 // has just appeared does not count.
 const meant = 400 * time.Millisecond
+
+// WaitMeant lets that time pass.
+func WaitMeant() { wait(meant) }
 
 // wait lets time pass that a rule under test asks for.
 func wait(long time.Duration) {
@@ -146,20 +148,11 @@ func (d *Desktop) Answerable(title string) {
 	d.WaitWindow(title)
 }
 
-// Screenshot writes the screen to a PNG file, where ImageMagick is installed,
-// and returns whether it did.
-func (d *Desktop) Screenshot(path string) bool {
-	if _, err := exec.LookPath("import"); err != nil {
-		return false
-	}
-	_, err := d.run("import", "-window", "root", path)
-	return err == nil
-}
-
 // Click presses a mouse button (1 is left, 2 the middle) on the first visible
 // window of a class.
 func (d *Desktop) Click(class string, button int) {
 	d.tb.Helper()
+	wait(meant)
 	var id string
 	Eventually(d.tb, "a window of class "+class, func() bool {
 		ids, err := d.run("xdotool", "search", "--onlyvisible", "--class", class)

@@ -56,9 +56,11 @@ type connection struct {
 	owner  string
 	caps   []string
 	server string
+	vendor string
 
 	// About the standing notification. The id is 0 when none is shown.
 	id        uint32
+	note      Note
 	key       string
 	seen      int
 	dismissed bool
@@ -117,7 +119,7 @@ func (c *connection) update(ctx context.Context) {
 	}
 	want, tells := c.n.wanted()
 	for _, note := range tells {
-		if _, err := c.notify(ctx, note, 0, nil, urgencyNormal); err != nil {
+		if _, err := c.notify(ctx, note, 0, nil, tellFor); err != nil {
 			c.n.log.Info("a notification was not shown", "error", err)
 		}
 	}
@@ -153,15 +155,15 @@ func (c *connection) failed(err error, version int) {
 func (c *connection) stand(ctx context.Context, note Note) error {
 	key := newKey()
 	actions := []string{key, "Open"}
-	id, err := c.notify(ctx, note, c.id, actions, urgencyCritical)
+	id, err := c.notify(ctx, note, c.id, actions, 0)
 	if _, refused := errors.AsType[dbus.Error](err); refused && c.id != 0 {
 		// GNOME Shell refuses to replace what it does not show any more.
-		id, err = c.notify(ctx, note, 0, actions, urgencyCritical)
+		id, err = c.notify(ctx, note, 0, actions, 0)
 	}
 	if err != nil {
 		return err
 	}
-	c.id, c.key, c.dismissed = id, key, false
+	c.id, c.note, c.key, c.dismissed = id, note, key, false
 	c.shown, c.early, c.retry = time.Now(), false, nil
 	// Whoever owned the name when it answered is the one to believe. Had the
 	// name changed hands meanwhile, a signal saying so is on its way and
@@ -179,24 +181,34 @@ func (c *connection) withdraw(ctx context.Context) {
 	if c.id == 0 {
 		return
 	}
-	if err := c.call(ctx, c.daemon(), service+".CloseNotification", c.id).Err; err != nil {
+	if err := c.take(ctx); err != nil {
 		c.n.log.Debug("a notification was not closed", "error", err)
 	}
 	c.id, c.key, c.dismissed = 0, "", false
 }
 
-// notify calls Notify. A nil actions makes a message that goes away.
-func (c *connection) notify(ctx context.Context, note Note, replaces uint32, actions []string, urgency byte) (id uint32, err error) {
+// take closes the standing notification. GNOME's old notification-daemon says
+// that it has closed one and leaves it on the screen, but one that is replaced
+// by one that expires does go away.
+func (c *connection) take(ctx context.Context) error {
+	if c.server == "Notification Daemon" && c.vendor == "GNOME" {
+		_, err := c.notify(ctx, c.note, c.id, nil, time.Millisecond)
+		return err
+	}
+	return c.call(ctx, c.daemon(), service+".CloseNotification", c.id).Err
+}
+
+// notify calls Notify. One that expires after a time, which 0 does not, needs
+// no answer: it is not urgent, has no button and is in no history.
+func (c *connection) notify(ctx context.Context, note Note, replaces uint32, actions []string, expires time.Duration) (id uint32, err error) {
 	if err := c.ask(ctx); err != nil {
 		return 0, err
 	}
-	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgency)}
-	expire := int32(0) // never
+	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgencyCritical)}
 	body := note.Body
-	if actions == nil {
+	if expires > 0 {
 		actions = []string{}
-		expire = int32(tellFor.Milliseconds())
-		hints["transient"] = dbus.MakeVariant(true)
+		hints = map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgencyNormal), "transient": dbus.MakeVariant(true)}
 	} else {
 		body, actions = c.hint(body, actions)
 	}
@@ -204,7 +216,7 @@ func (c *connection) notify(ctx context.Context, note Note, replaces uint32, act
 		body = html.EscapeString(body)
 	}
 	err = c.call(ctx, c.daemon(), service+".Notify", appName, replaces, "dialog-password",
-		note.Summary, body, actions, hints, expire).Store(&id)
+		note.Summary, body, actions, hints, int32(expires.Milliseconds())).Store(&id)
 	return id, err
 }
 
@@ -229,8 +241,8 @@ func (c *connection) ask(ctx context.Context) error {
 	if err := c.call(ctx, c.daemon(), service+".GetCapabilities").Store(&caps); err != nil {
 		return err
 	}
-	var vendor, version, spec string
-	if err := c.call(ctx, c.daemon(), service+".GetServerInformation").Store(&c.server, &vendor, &version, &spec); err != nil {
+	var version, spec string
+	if err := c.call(ctx, c.daemon(), service+".GetServerInformation").Store(&c.server, &c.vendor, &version, &spec); err != nil {
 		return err
 	}
 	c.n.log.Info("a notification daemon answers", "name", c.server, "version", version)

@@ -149,7 +149,7 @@ func unicast(t *testing.T, conn *dbus.Conn, to, member string, body ...any) {
 // taking its place on the bus.
 func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 	d, n, _ := start(t)
-	d.StopDunst()
+	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"actions"}}
 	daemon.serve(t, d.BusAddress)
 	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>1 & 2</b>"}, notify.Arrived)
@@ -165,6 +165,7 @@ func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 	if second.replaces != 7 || second.actions[0] == first.actions[0] {
 		t.Errorf("replaces %d, action %q after %q", second.replaces, second.actions, first.actions)
 	}
+	testenv.WaitMeant()
 	for _, key := range []string{"default", "", first.actions[0]} {
 		daemon.emit(t, "ActionInvoked", uint32(7), key)
 	}
@@ -181,7 +182,7 @@ func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 
 func TestNoActionsNoButton(t *testing.T) {
 	d, n, _ := start(t)
-	d.StopDunst()
+	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"body-markup"}}
 	daemon.serve(t, d.BusAddress)
 	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>"}, notify.Arrived)
@@ -218,10 +219,10 @@ func TestWithdrawAndEndCloseIt(t *testing.T) {
 
 func TestNoDaemonThenOne(t *testing.T) {
 	d, n, l := start(t)
-	d.StopDunst()
+	d.StopDaemon()
 	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
 	testenv.Eventually(t, "it is logged", func() bool { return l.has("was not shown") || l.has("daemon is away") })
-	d.StartDunst()
+	d.StartDaemon()
 	d.WaitNotification()
 }
 
