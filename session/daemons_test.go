@@ -35,16 +35,28 @@ func desktopWith(t *testing.T, kind testenv.Daemon) (*testenv.Desktop, *service)
 	d := testenv.StartDesktopWith(t, kind)
 	svc := newService(t)
 	svc.start()
+	join(t, d, svc, nil)
+	return d, svc
+}
+
+// join runs a session that joins the two, and waits until it is ready. The
+// change, unless nil, is made to it before.
+func join(t *testing.T, d *testenv.Desktop, svc *service, change func(*session.Session, *notify.Notifier)) {
+	t.Helper()
 	ready := make(chan struct{})
-	run(t, &session.Session{
+	n := notify.New(d.BusAddress, svc.log)
+	s := &session.Session{
 		Service:  ipc.Dial(svc.socket),
-		Notifier: notify.New(d.BusAddress, svc.log),
+		Notifier: n,
 		Prompter: &prompt.Pinentry{Program: "pinentry-gtk-2", Display: d.Display},
 		Log:      svc.log,
 		Ready:    func() { close(ready) },
-	})
+	}
+	if change != nil {
+		change(s, n)
+	}
+	run(t, s)
 	<-ready
-	return d, svc
 }
 
 func answerByClicks(t *testing.T, d *testenv.Desktop, svc *service, kind testenv.Daemon) {

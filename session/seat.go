@@ -73,9 +73,9 @@ func (l *loop) sit(s logind.State) {
 			"remote", s.Remote, "locked", s.Locked, "asleep", s.Asleep, "prompting", now == free)
 	}
 	l.able.set(now == free)
-	switch {
-	case now == was:
-	case now == free:
+	switch now {
+	case was:
+	case free:
 		l.resume()
 	default:
 		l.takeAway()
