@@ -35,7 +35,7 @@ func StartBus(tb testing.TB) *Bus {
 	}
 	b := &Bus{tb: tb, config: filepath.Join(dir, "bus.conf"), socket: filepath.Join(dir, "bus")}
 	b.Address = "unix:path=" + b.socket
-	if err := os.WriteFile(b.config, fmt.Appendf(nil, busConfig, b.Address), 0o600); err != nil {
+	if err := os.WriteFile(b.config, fmt.Appendf(nil, busConfig, b.Address, dir), 0o600); err != nil {
 		tb.Fatal(err)
 	}
 	b.Start()

@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -76,6 +77,25 @@ func (d *Desktop) hasDaemon() bool {
 
 // StopDaemon kills the notification daemon.
 func (d *Desktop) StopDaemon() { end(d.daemon) }
+
+// LetBusStartDaemon makes the bus start the daemon when it is called and does
+// not run, as buses do where a daemon is installed.
+func (d *Desktop) LetBusStartDaemon() {
+	d.tb.Helper()
+	path, err := exec.LookPath(d.kind.path)
+	if err != nil {
+		d.tb.Fatal(err)
+	}
+	command := strings.Join(append([]string{"/usr/bin/env", "DISPLAY=" + d.Display, path}, d.kind.args...), " ")
+	unit := "[D-BUS Service]\nName=org.freedesktop.Notifications\nExec=" + command + "\n"
+	if err := os.WriteFile(filepath.Join(d.dir, "notifications.service"), []byte(unit), 0o600); err != nil {
+		d.tb.Fatal(err)
+	}
+	conn := Stranger(d.tb, d.BusAddress)
+	if err := conn.BusObject().Call("org.freedesktop.DBus.ReloadConfig", 0).Err; err != nil {
+		d.tb.Fatal(err)
+	}
+}
 
 // Notifications returns where the daemon shows notifications. Dunst draws all
 // of them in one window.

@@ -109,6 +109,7 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 <busconfig>
   <type>session</type>
   <listen>%s</listen>
+  <servicedir>%s</servicedir>
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow send_destination="*" eavesdrop="true"/>
@@ -123,7 +124,7 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 func (d *Desktop) StartBus() {
 	d.tb.Helper()
 	config := filepath.Join(d.dir, "bus.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, d.BusAddress), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, d.BusAddress, d.dir), 0o600); err != nil {
 		d.tb.Fatal(err)
 	}
 	d.bus = d.start(nil, "dbus-daemon", "--nofork", "--config-file="+config)
