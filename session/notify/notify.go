@@ -6,7 +6,8 @@
 // shown last. Every program of the same user may send signals that claim to be
 // a click, and any may press the real button too; so a click only opens a
 // prompt and is never consent. A notification that is dismissed, expires or
-// dies with its daemon decides nothing either.
+// dies with its daemon decides nothing either. What was clicked on the moment it
+// appeared was not meant, and is shown again.
 //
 // Notifications are shown on locked screens and kept in histories: the caller
 // puts nothing into them that is not for everybody to see.
@@ -20,6 +21,8 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
+
+	"countersign/session/text"
 )
 
 // Note is what a notification says, in plain text.
@@ -44,6 +47,14 @@ const redial = 2 * time.Second
 // Notifier keeps the user informed over the session bus. Its methods may be
 // called from any goroutine, before and during Run, and do not wait.
 type Notifier struct {
+	// Text speaks the person's language; it is set before Run.
+	Text text.Printer
+
+	// Stranger, unless nil, is called for each signal of a notification daemon
+	// or the bus that came from another program; nil logs each. It must not
+	// wait, and is set before Run.
+	Stranger func(signal, sender string)
+
 	address string
 	log     *slog.Logger
 	wake    chan struct{}
@@ -130,6 +141,14 @@ func (n *Notifier) wanted() (offer, []Note) {
 	tells := n.tells
 	n.tells = nil
 	return n.offer, tells
+}
+
+func (n *Notifier) stranger(signal, sender string) {
+	if n.Stranger != nil {
+		n.Stranger(signal, sender)
+		return
+	}
+	n.log.Warn("a signal from a stranger was dropped", "signal", signal, "sender", sender)
 }
 
 func (n *Notifier) version() int {
