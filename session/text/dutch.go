@@ -63,6 +63,8 @@ func dutch() map[string]string {
 		"%s at %s. Ask for a new link to enroll again.":                                                "%s bij %s. Vraag een nieuwe koppeling om u opnieuw te registreren.",
 		"The server suspended this device":                                                             "De server heeft dit apparaat opgeschort",
 		"%s at %s. See: countersign doctor":                                                            "%s bij %s. Zie: countersign doctor",
+		"Renew your key for %s":                                                                        "Vernieuw uw sleutel voor %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Het certificaat bij %s verloopt op %s. Voer uit: countersign renew %s",
 		"Countersign enrollment":                                                                       "Countersign registratie",
 		"A link asks to enroll this computer at":                                                       "Een koppeling vraagt deze computer te registreren bij",
 		"Whoever runs that server can then ask you to approve things.":                                 "Wie die server beheert, kan u daarna vragen dingen goed te keuren.",
@@ -82,7 +84,5 @@ func dutch() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign heeft de koppeling niet geopend",
 		"This computer is enrolled at %s":                                                              "Deze computer is geregistreerd bij %s",
 		"Confirm this code where the link came from: %s":                                               "Bevestig deze code waar de koppeling vandaan kwam: %s",
-		"Renew your key for %s":                                                                        "Vernieuw uw sleutel voor %s",
-		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Het certificaat bij %s verloopt op %s. Voer uit: countersign renew %s",
 	}
 }

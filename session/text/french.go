@@ -63,6 +63,8 @@ func french() map[string]string {
 		"%s at %s. Ask for a new link to enroll again.":                                                "%s sur %s. Demandez un nouveau lien pour vous enregistrer à nouveau.",
 		"The server suspended this device":                                                             "Le serveur a suspendu cet appareil",
 		"%s at %s. See: countersign doctor":                                                            "%s sur %s. Voir : countersign doctor",
+		"Renew your key for %s":                                                                        "Renouvelez votre clé pour %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Son certificat sur %s expire le %s. Exécutez : countersign renew %s",
 		"Countersign enrollment":                                                                       "Enrôlement Countersign",
 		"A link asks to enroll this computer at":                                                       "Un lien demande d'enrôler cet ordinateur auprès de",
 		"Whoever runs that server can then ask you to approve things.":                                 "Qui gère ce serveur pourra ensuite vous demander des approbations.",
@@ -82,7 +84,5 @@ func french() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign n'a pas ouvert le lien",
 		"This computer is enrolled at %s":                                                              "Cet ordinateur est enrôlé auprès de %s",
 		"Confirm this code where the link came from: %s":                                               "Confirmez ce code là d'où venait le lien : %s",
-		"Renew your key for %s":                                                                        "Renouvelez votre clé pour %s",
-		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Son certificat sur %s expire le %s. Exécutez : countersign renew %s",
 	}
 }

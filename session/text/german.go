@@ -63,6 +63,8 @@ func german() map[string]string {
 		"%s at %s. Ask for a new link to enroll again.":                                                "%s bei %s. Bitten Sie um einen neuen Link, um sich erneut zu registrieren.",
 		"The server suspended this device":                                                             "Der Server hat dieses Gerät ausgesetzt",
 		"%s at %s. See: countersign doctor":                                                            "%s bei %s. Siehe: countersign doctor",
+		"Renew your key for %s":                                                                        "Erneuern Sie Ihren Schlüssel für %s",
+		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Das Zertifikat bei %s läuft am %s ab. Führen Sie aus: countersign renew %s",
 		"Countersign enrollment":                                                                       "Countersign-Anmeldung",
 		"A link asks to enroll this computer at":                                                       "Ein Link möchte diesen Computer anmelden bei",
 		"Whoever runs that server can then ask you to approve things.":                                 "Wer diesen Server betreibt, kann Sie danach um Bestätigungen bitten.",
@@ -82,7 +84,5 @@ func german() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign hat den Link nicht geöffnet",
 		"This computer is enrolled at %s":                                                              "Dieser Computer ist angemeldet bei %s",
 		"Confirm this code where the link came from: %s":                                               "Bestätigen Sie diesen Code dort, wo der Link herkam: %s",
-		"Renew your key for %s":                                                                        "Erneuern Sie Ihren Schlüssel für %s",
-		"Its certificate at %s ends on %s. Run: countersign renew %s":                                  "Das Zertifikat bei %s läuft am %s ab. Führen Sie aus: countersign renew %s",
 	}
 }
