@@ -17,6 +17,9 @@ import (
 // receipt yet.
 const codeUnconfirmed = "not_confirmed"
 
+// codeNoAnswer is said where a person was asked and answered nothing.
+const codeNoAnswer = "no_answer"
+
 func (a *app) approveCommand() *cobra.Command {
 	var number string
 	var pinStdin bool
