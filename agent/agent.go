@@ -54,6 +54,7 @@ type Agent struct {
 	events    *hub
 	reserved  *reservations
 	reports   incidents
+	attempts  attempts
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.
@@ -71,10 +72,10 @@ func New(cfg Config) (*Agent, error) {
 	a.pending = newPending(BootTime, a.publish)
 	moods, err := cfg.State.Attention()
 	if err != nil {
-		// Nobody is prompted for less than they could be.
-		cfg.Log.Error("who was not to be prompted cannot be read", "error", err)
+		cfg.Log.Error("who was not to be prompted cannot be read: everybody's next approval takes the PIN", "error", err)
 	}
 	a.attention = newAttention(BootTime, bootID(), moods, cfg.State.SaveAttention, cfg.Log)
+	a.attention.lost = err != nil
 	a.pending.ignored = a.attention.strike
 	a.pending.quiet = func(uid uint32) string { why, _ := a.attention.standing(uid); return why }
 	stored, err := cfg.State.Profiles()
@@ -120,7 +121,7 @@ func (a *Agent) load(s state.Profile) error {
 		}
 		a.pending.restore(s.ID, s.UID, req, e)
 	}
-	if err := p.loadRenewal(); err != nil {
+	if err := p.loadRenewals(); err != nil {
 		return err
 	}
 	a.mu.Lock()

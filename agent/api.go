@@ -24,6 +24,8 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/profiles", Access: ipc.ReadOwn, Handle: a.getProfiles},
 		{Pattern: "GET /v1/profiles/{profile}", Access: ipc.ReadOwn, Handle: a.getProfile},
 		{Pattern: "POST /v1/profiles/{profile}/pin", Access: ipc.ActOwn, Handle: a.postPINChange},
+		{Pattern: "POST /v1/profiles/{profile}/renewal", Access: ipc.ActOwn, Handle: a.postRenewal},
+		{Pattern: "POST /v1/profiles/{profile}/end", Access: ipc.ActOwn, Handle: a.postEnd},
 		{Pattern: "POST /v1/enrollments", Access: ipc.ActOwn, Handle: a.postEnrollment},
 		{Pattern: "GET /v1/requests", Access: ipc.ReadOwn, Handle: a.getRequests},
 		{Pattern: "GET /v1/requests/{id}", Access: ipc.ReadOwn, Handle: a.getRequest},
@@ -114,7 +116,7 @@ func (p *profile) check(ctx context.Context) error {
 	if p.get().State == state.Revoked {
 		return nil
 	}
-	if _, err := p.device.probe(ctx); errors.Is(err, hsm.ErrForeignKey) {
+	if _, err := p.device().probe(ctx); errors.Is(err, hsm.ErrForeignKey) {
 		return chipError(err) // the server would hear nothing but a broken handshake
 	}
 	client := p.clientNow()
@@ -207,6 +209,11 @@ func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	waiting := a.pending.list(s, false)
 	for _, req := range waiting {
 		if !send(ipc.Event{Kind: ipc.EventPending, Request: &req, Pending: len(waiting)}) {
+			return nil, nil
+		}
+	}
+	for _, p := range a.visible(s) {
+		if info := p.info(); info.RenewBy != nil && !send(ipc.Event{Kind: ipc.EventProfile, Profile: &info, Pending: len(waiting)}) {
 			return nil, nil
 		}
 	}

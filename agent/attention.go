@@ -29,24 +29,36 @@ const (
 
 // attention knows for whom nobody is to be prompted. It limits prompting alone:
 // what a person decides by themselves is never held back. Every method but run
-// returns at once.
+// and those that store returns at once.
 type attention struct {
 	now    func() time.Duration
 	bootID string
 	save   func(state.Attention) error
 	log    *slog.Logger
 	woken  chan struct{}
+	// saving is held while the moods are written, so that what is on disk is what
+	// came last. Nobody waits for it who holds mu.
+	saving sync.Mutex
 
 	mu    sync.Mutex // guards the rest
 	users map[uint32]*state.Mood
 	dirty bool
-	told  map[uint32]string // the quiet that run told last
+	told  map[uint32]quietness // what run told last
+	// lost says that what was stored cannot be read: nobody is taken for rested.
+	lost bool
+}
+
+// quietness is why nobody is prompted, one of ipc's Quiet constants, and until
+// when; the zero value where somebody is.
+type quietness struct {
+	why   string
+	until time.Duration
 }
 
 func newAttention(now func() time.Duration, bootID string, stored state.Attention, save func(state.Attention) error, log *slog.Logger) *attention {
 	t := &attention{
 		now: now, bootID: bootID, save: save, log: log, woken: make(chan struct{}, 1),
-		users: stored.Users, told: map[uint32]string{},
+		users: stored.Users, told: map[uint32]quietness{},
 	}
 	if t.users == nil {
 		t.users = map[uint32]*state.Mood{}
@@ -82,7 +94,7 @@ func bootID() string {
 func (t *attention) mood(uid uint32) *state.Mood {
 	m := t.users[uid]
 	if m == nil {
-		m = &state.Mood{}
+		m = &state.Mood{Cautious: t.lost}
 		t.users[uid] = m
 	}
 	return m
@@ -116,42 +128,63 @@ func (t *attention) strike(uid uint32) {
 	})
 }
 
-// calm forgets what was counted: somebody who approves is at it and reads.
+// calm forgets what was counted: somebody who approves is at it and reads. While
+// there is silence, that takes the PIN still.
 func (t *attention) calm(uid uint32) {
-	t.change(uid, func(m *state.Mood) { *m = state.Mood{Silent: m.Silent, Muted: m.Muted} })
-}
-
-// mute mutes a user's prompts for a time, 0 for not any more.
-func (t *attention) mute(uid uint32, d time.Duration) {
 	now := t.now()
 	t.change(uid, func(m *state.Mood) {
-		m.Muted = 0
-		if d > 0 {
-			m.Muted = now + d
-		}
+		*m = state.Mood{Silent: m.Silent, Muted: m.Muted, Cautious: m.Cautious && m.Silent > now}
 	})
 }
 
-// standing is why a user is not prompted now, one of ipc's Quiet constants, and
-// for how long yet; "" where they are.
-func (t *attention) standing(uid uint32) (why string, left time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.quiet(uid, t.now())
+// mute mutes a user's prompts for a time, 0 for not any more. It is durable when
+// mute returns; where it cannot be, nothing has changed.
+func (t *attention) mute(uid uint32, d time.Duration) error {
+	var until, before time.Duration
+	if d > 0 {
+		until = t.now() + d
+	}
+	t.change(uid, func(m *state.Mood) { before, m.Muted = m.Muted, until })
+	err := t.store()
+	if err != nil {
+		t.change(uid, func(m *state.Mood) {
+			if m.Muted == until {
+				m.Muted = before
+			}
+		})
+	}
+	return err
 }
 
-// quiet expects t.mu held. A silence that the user did not ask for comes first:
-// to mute does not shorten it.
-func (t *attention) quiet(uid uint32, now time.Duration) (why string, left time.Duration) {
+// standing is why a user is not prompted now, and for how long yet; "" where
+// they are.
+func (t *attention) standing(uid uint32) (why string, left time.Duration) {
+	q := t.quiet(uid)
+	if q.why == "" {
+		return "", 0
+	}
+	return q.why, max(0, q.until-t.now())
+}
+
+// quiet is what standing is made of, with a time that stays the same.
+func (t *attention) quiet(uid uint32) quietness {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.quietAt(uid, t.now())
+}
+
+// quietAt expects t.mu held. A silence that the user did not ask for comes
+// first: to mute does not shorten it.
+func (t *attention) quietAt(uid uint32, now time.Duration) quietness {
 	m := t.users[uid]
 	switch {
 	case m == nil:
 	case m.Silent > now:
-		return ipc.QuietTooMany, m.Silent - now
+		return quietness{ipc.QuietTooMany, m.Silent}
 	case m.Muted > now:
-		return ipc.QuietMuted, m.Muted - now
+		return quietness{ipc.QuietMuted, m.Muted}
 	}
-	return "", 0
+	return quietness{}
 }
 
 // muted is for how long yet the user's own silence lasts.
@@ -168,17 +201,20 @@ func (t *attention) muted(uid uint32) time.Duration {
 func (t *attention) floor(uid uint32) protocol.Class {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m := t.users[uid]; m != nil && m.Cautious {
+	if t.mood(uid).Cautious {
 		return protocol.C2
 	}
 	return protocol.C0
 }
 
 // run stores what changes, and tells of each user who begins or ceases to be
-// quiet, until ctx ends.
+// quiet, or is so until another time, until ctx ends. What changed last is stored
+// then too.
 func (t *attention) run(ctx context.Context, tell func(uid uint32, why string)) {
+	defer t.keep()
 	for ctx.Err() == nil {
 		changed, next := t.look()
+		t.keep()
 		for uid, why := range changed {
 			tell(uid, why)
 		}
@@ -192,31 +228,51 @@ func (t *attention) run(ctx context.Context, tell func(uid uint32, why string)) 
 	}
 }
 
-// look stores the moods where they have changed, and returns whose quiet is
-// another than was told, and how long it takes until that may be so again.
-// Timers stand still in suspend, so that is never long.
+// look returns whose quiet is another than was told, and how long it takes until
+// that may be so again. Timers stand still in suspend, so that is never long.
 func (t *attention) look() (changed map[uint32]string, next time.Duration) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	now := t.now()
 	changed, next = map[uint32]string{}, time.Minute
 	for uid := range t.users {
-		why, left := t.quiet(uid, now)
-		if t.told[uid] != why {
-			changed[uid], t.told[uid] = why, why
+		q := t.quietAt(uid, now)
+		if t.told[uid] != q {
+			changed[uid], t.told[uid] = q.why, q
 		}
-		if left > 0 {
-			next = min(next, left)
-		}
-	}
-	stored, dirty := t.snapshot(now), t.dirty
-	t.dirty = false
-	t.mu.Unlock()
-	if dirty {
-		if err := t.save(stored); err != nil {
-			t.log.Error("who is not to be prompted is not stored", "error", err)
+		if q.why != "" {
+			next = min(next, q.until-now)
 		}
 	}
 	return changed, next
+}
+
+// store writes the moods where they have changed. What cannot be written counts
+// as changed still.
+func (t *attention) store() error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	stored, dirty := t.snapshot(t.now()), t.dirty
+	t.dirty = false
+	t.mu.Unlock()
+	if !dirty {
+		return nil
+	}
+	err := t.save(stored)
+	if err != nil {
+		t.mu.Lock()
+		t.dirty = true
+		t.mu.Unlock()
+	}
+	return err
+}
+
+// keep stores for run, which tries again when it next looks.
+func (t *attention) keep() {
+	if err := t.store(); err != nil {
+		t.log.Error("who is not to be prompted is not stored yet", "error", err)
+	}
 }
 
 // snapshot expects t.mu held.

@@ -2,7 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
+	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,8 +19,22 @@ import (
 // watched is an attention in a bubble of time.
 type watched struct {
 	*attention
-	stored state.Attention
-	told   []string
+	disk roomy
+	mu   sync.Mutex
+	told []string
+}
+
+func (w *watched) tell(_ uint32, why string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, why)
+}
+
+// heard is all that was told so far.
+func (w *watched) heard() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.told)
 }
 
 func watch(t *testing.T, boot string, stored state.Attention) *watched {
@@ -24,15 +42,22 @@ func watch(t *testing.T, boot string, stored state.Attention) *watched {
 	began := time.Now()
 	w := &watched{}
 	w.attention = newAttention(func() time.Duration { return time.Hour + time.Since(began) }, boot, stored,
-		func(a state.Attention) error { w.stored = a; return nil }, slog.New(slog.DiscardHandler))
+		w.disk.save, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		w.run(ctx, func(_ uint32, why string) { w.told = append(w.told, why) })
+		w.run(ctx, w.tell)
 	}()
 	t.Cleanup(func() { cancel(); <-done })
 	return w
+}
+
+func (w *watched) muteFor(t *testing.T, d time.Duration) {
+	t.Helper()
+	if err := w.mute(testUID, d); err != nil {
+		t.Error(err)
+	}
 }
 
 func (w *watched) why() string {
@@ -62,6 +87,9 @@ func TestThreeInTenMinutesAreTooMany(t *testing.T) {
 		if w.why() == "" {
 			t.Error("the silence is too short")
 		}
+		if w.calm(testUID); w.floor(testUID) != protocol.C2 {
+			t.Error("in silence an approval makes the next one cheap")
+		}
 		time.Sleep(time.Nanosecond) //nolint:forbidigo // time in the bubble
 		synctest.Wait()
 		if w.why() != "" || w.floor(testUID) != protocol.C2 {
@@ -72,8 +100,8 @@ func TestThreeInTenMinutesAreTooMany(t *testing.T) {
 			t.Error("an approval changes nothing")
 		}
 		synctest.Wait()
-		if len(w.told) != 2 || w.told[0] != ipc.QuietTooMany || w.told[1] != "" {
-			t.Errorf("told %q", w.told)
+		if told := w.heard(); !slices.Equal(told, []string{ipc.QuietTooMany, ""}) {
+			t.Errorf("told %q", told)
 		}
 	})
 }
@@ -81,19 +109,19 @@ func TestThreeInTenMinutesAreTooMany(t *testing.T) {
 func TestMuteEndsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, "b", state.Attention{})
-		w.mute(testUID, time.Hour)
+		w.muteFor(t, time.Hour)
 		time.Sleep(time.Hour - time.Second) //nolint:forbidigo // time in the bubble
 		if w.why() != ipc.QuietMuted || w.muted(testUID) != time.Second || w.floor(testUID) != protocol.C0 {
 			t.Errorf("%q for %v", w.why(), w.muted(testUID))
 		}
 		time.Sleep(time.Second) //nolint:forbidigo // time in the bubble
 		synctest.Wait()
-		w.mute(testUID, time.Hour)
+		w.muteFor(t, time.Hour)
 		synctest.Wait()
-		w.mute(testUID, 0)
+		w.muteFor(t, 0)
 		synctest.Wait()
-		if len(w.told) != 4 || w.why() != "" {
-			t.Errorf("told %q, now %q", w.told, w.why())
+		if told := w.heard(); len(told) != 4 || w.why() != "" {
+			t.Errorf("told %q, now %q", told, w.why())
 		}
 	})
 }
@@ -107,11 +135,11 @@ func TestSilenceSurvives(t *testing.T) {
 				for range maxStrikes {
 					before.strike(testUID)
 				}
-				before.mute(testUID, time.Hour)
+				before.muteFor(t, time.Hour)
 				time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
 				before.strike(testUID)
 				synctest.Wait()
-				stored := before.stored
+				stored := before.disk.all()
 				if boot == "other" {
 					stored.At += 1000 * time.Hour // that boot had lasted longer
 					for _, m := range stored.Users {
@@ -131,5 +159,104 @@ func TestSilenceSurvives(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// TestAnotherTimeIsTold mutes for longer, and for less, than before.
+func TestAnotherTimeIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := watch(t, "b", state.Attention{})
+		for i, d := range []time.Duration{time.Hour, 2 * time.Hour, time.Minute} {
+			w.muteFor(t, d)
+			synctest.Wait()
+			if told := w.heard(); len(told) != i+1 || told[i] != ipc.QuietMuted {
+				t.Errorf("muted for %v: told %q", d, told)
+			}
+		}
+		time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
+		synctest.Wait()
+		if told := w.heard(); len(told) != 4 || told[3] != "" {
+			t.Errorf("when it ends: told %q", told)
+		}
+	})
+}
+
+// roomy keeps moods where there is room.
+type roomy struct {
+	mu     sync.Mutex
+	full   bool
+	stored state.Attention
+}
+
+func (r *roomy) save(a state.Attention) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.full {
+		return syscall.ENOSPC
+	}
+	r.stored = a
+	return nil
+}
+
+func (r *roomy) fill(full bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.full = full
+}
+
+func (r *roomy) all() state.Attention {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stored
+}
+
+// of is what is stored of a user.
+func (r *roomy) of(uid uint32) *state.Mood { return r.all().Users[uid] }
+
+// TestSilenceIsStoredInTheEnd fills the disk for a while, and stops the service
+// at once after a change.
+func TestSilenceIsStoredInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := &roomy{full: true}
+		w := newAttention(BootTime, "b", state.Attention{}, disk.save, slog.New(slog.DiscardHandler))
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go w.run(ctx, func(uint32, string) {})
+		w.strike(testUID)
+		synctest.Wait()
+		if disk.of(testUID) != nil {
+			t.Fatal("a full disk takes it")
+		}
+		disk.fill(false)
+		time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
+		synctest.Wait()
+		if disk.of(testUID) == nil {
+			t.Error("what a full disk did not take is not stored later")
+		}
+		cancel()
+		w.strike(testUID + 1)
+		synctest.Wait()
+		if disk.of(testUID+1) == nil {
+			t.Error("what changed last is not stored at the end")
+		}
+	})
+}
+
+// TestMuteIsDurableOrRefused asks without a run that would store it later.
+func TestMuteIsDurableOrRefused(t *testing.T) {
+	disk := &roomy{}
+	w := newAttention(func() time.Duration { return time.Hour }, "b", state.Attention{}, disk.save, slog.New(slog.DiscardHandler))
+	if err := w.mute(testUID, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if m := disk.of(testUID); m == nil || m.Muted != 2*time.Hour {
+		t.Errorf("stored %+v", m)
+	}
+	disk.fill(true)
+	if err := w.mute(testUID, 0); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if got := w.muted(testUID); got != time.Hour {
+		t.Errorf("what was refused changed the time to %v", got)
 	}
 }

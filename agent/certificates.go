@@ -18,7 +18,7 @@ func (n *enrolling) keepCertificates(ctx context.Context, p *profile) {
 	for _, k := range []struct {
 		key *lazyKey
 		der []byte
-	}{{p.device, s.DeviceChain[0]}, {p.approval(), s.ApprovalChain[0]}} {
+	}{{p.device(), s.DeviceChain[0]}, {p.approval(), s.ApprovalChain[0]}} {
 		key, err := k.key.open(ctx)
 		if err == nil {
 			if keeper, ok := key.(hsm.CertificateKeeper); ok {

@@ -1,9 +1,6 @@
 package agent
 
 import (
-	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,18 +16,4 @@ func BootTime() time.Duration {
 		panic("agent: no CLOCK_BOOTTIME: " + err.Error())
 	}
 	return time.Duration(ts.Nano())
-}
-
-// LocalZone is the IANA name of this machine's time zone, or "UTC" where it
-// cannot be told. Display records name the zone they were rendered in.
-func LocalZone() string {
-	name := os.Getenv("TZ")
-	if name == "" {
-		target, _ := filepath.EvalSymlinks("/etc/localtime")
-		_, name, _ = strings.Cut(target, "/zoneinfo/")
-	}
-	if _, err := time.LoadLocation(name); err != nil || name == "" || name == "Local" {
-		return "UTC"
-	}
-	return name
 }

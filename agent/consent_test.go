@@ -3,7 +3,10 @@ package agent
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"countersign/agent/audit"
@@ -65,8 +68,8 @@ func TestAHostileServerEndsInSilence(t *testing.T) {
 	}
 	e.State, e.Status = state.Delivered, string(protocol.StateApproved)
 	k.profile.tell(e)
-	if got := k.agent.attention.floor(testUID); got != protocol.C0 {
-		t.Errorf("after an approval the floor is %v", got)
+	if got := k.agent.attention.floor(testUID); got != protocol.C2 {
+		t.Errorf("in silence the floor is %v after an approval", got)
 	}
 }
 
@@ -162,6 +165,28 @@ func TestADecisionIsOnRecordOrIsNotMade(t *testing.T) {
 	}
 }
 
+// TestWhatWasNotStoredIsOnRecord fills the disk between the record and the
+// outbox.
+func TestWhatWasNotStoredIsOnRecord(t *testing.T) {
+	k := newKit(t)
+	k.list(1000, k.sign(k.request("a", protocol.C1)))
+	save := k.profile.outbox.save
+	k.profile.outbox.save = func(state.Entry) error { return syscall.ENOSPC }
+	if _, err := k.decide("a", protocol.Approve); codeOf(err) != ipc.CodeStorage {
+		t.Errorf("on a full disk: %v", err)
+	}
+	if kinds := k.audited(); len(kinds) < 2 || kinds[len(kinds)-2] != recordMade || kinds[len(kinds)-1] != recordUnstored {
+		t.Errorf("recorded %q", kinds)
+	}
+	k.profile.outbox.save = save
+	if _, err := k.decide("a", protocol.Approve); err != nil {
+		t.Fatal(err)
+	}
+	if kinds := k.audited(); kinds[len(kinds)-1] != recordMade {
+		t.Errorf("recorded %q", kinds)
+	}
+}
+
 // TestSuspendedIsNotTheEnd follows a device that the server holds off.
 func TestSuspendedIsNotTheEnd(t *testing.T) {
 	k := newKit(t)
@@ -189,5 +214,19 @@ func TestSuspendedIsNotTheEnd(t *testing.T) {
 	})
 	if told[0] != state.Suspended || told[1] != state.Active {
 		t.Errorf("told %q", told)
+	}
+}
+
+// TestALostMoodIsNoGoodMood: who was silent cannot be read.
+func TestALostMoodIsNoGoodMood(t *testing.T) {
+	k := newKit(t)
+	if err := os.WriteFile(filepath.Join(k.root, "attention.json"), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.start()
+	k.list(1000, k.sign(k.request("a", protocol.C0)))
+	it, _, err := k.agent.pending.show(scopeOf(testUID), "a")
+	if err != nil || k.agent.floor(it) != protocol.C2 {
+		t.Errorf("the floor is %v, %v", k.agent.floor(it), err)
 	}
 }

@@ -80,6 +80,7 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 		ID: it.req.ID, Request: it.compact, Verb: d.Decision, Reason: d.Reason,
 		ReceivedAt: it.received, DecidedAt: time.Now(),
 	}
+	onRecord := ""
 	entry, err = p.outbox.add(ctx, entry, func(prev string) (string, error) {
 		// What was true when the person answered may have changed while this
 		// waited for its turn.
@@ -98,11 +99,17 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 		if err != nil {
 			return "", err
 		}
-		// Nothing is ever sent that is not on record; what is on record and was
-		// not kept after all is followed by that.
-		return compact, a.record(made(it, d, compact))
+		// Nothing is ever sent that is not on record.
+		if err := a.record(made(it, d, compact)); err != nil {
+			return "", err
+		}
+		onRecord = compact
+		return compact, nil
 	})
 	if err != nil {
+		if onRecord != "" {
+			a.note(unstored(it, onRecord))
+		}
 		return state.Entry{}, storageError(err)
 	}
 	return entry, nil
@@ -119,7 +126,7 @@ func (a *Agent) askTouch(it *item) {
 // class demands it, else with the device key.
 func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth) (string, error) {
 	if protocol.RoleFor(d.Decision, d.UV.Class) == protocol.RoleDevice {
-		return protocol.SignDecision(hsm.Signer(ctx, p.device, hsm.Auth{}), d)
+		return protocol.SignDecision(hsm.Signer(ctx, p.device(), hsm.Auth{}), d)
 	}
 	if err := p.pins.check(); err != nil {
 		return "", err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"countersign/agent/state"
 	"countersign/hsm"
@@ -37,7 +38,7 @@ func (p *profile) degraded(ctx context.Context, absent map[string]bool) (reasons
 	if s.State == state.Revoked {
 		return []string{p.trouble()}
 	}
-	for _, k := range []*lazyKey{p.device, p.approval()} {
+	for _, k := range []*lazyKey{p.device(), p.approval()} {
 		if absent[k.facts.Provider] {
 			continue // said once already
 		}
@@ -48,6 +49,7 @@ func (p *profile) degraded(ctx context.Context, absent map[string]bool) (reasons
 	if s.DeviceKey.Provider == kindPIV {
 		reasons = append(reasons, "its device key is on the token too: while the token is not inserted nothing is received")
 	}
+	reasons = append(reasons, p.stale(time.Now())...)
 	if trouble := p.trouble(); trouble != "" {
 		reasons = append(reasons, trouble)
 	}

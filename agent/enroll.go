@@ -61,6 +61,9 @@ func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.
 	if err != nil {
 		return ipc.Enrolled{}, err
 	}
+	if err := a.admitAttempt(uid, time.Now()); err != nil {
+		return ipc.Enrolled{}, err
+	}
 	n := &enrolling{Enrollment: &state.Enrollment{Server: uri.Server, CA: uri.CA, UID: uid, StartedAt: time.Now().UTC()}, agent: a}
 	n.auth = hsm.Auth{PIN: in.PIN, Admin: in.Admin, Touch: func() { a.publish(uid, ipc.Event{Kind: ipc.EventTouch}) }}
 	n.log = a.cfg.Log.With("server", n.Server)
@@ -188,10 +191,19 @@ func (n *enrolling) begin(ctx context.Context) error {
 }
 
 func (n *enrolling) start(ctx context.Context) (started protocol.EnrollmentStarted, err error) {
-	return started, retry(ctx, func() (err error) {
-		started, err = n.client.Start(ctx, n.Start)
-		return err
-	})
+	body := n.Start
+	body.Succeeds = n.predecessor(ctx)
+	for {
+		err := retry(ctx, func() (err error) {
+			started, err = n.client.Start(ctx, body)
+			return err
+		})
+		if body.Succeeds == nil || !refusedPredecessor(err) {
+			return started, err
+		}
+		n.log.Info("the server takes this for another device than before", "reason", err)
+		body.Succeeds = nil
+	}
 }
 
 func (n *enrolling) save() error { return n.agent.cfg.State.SaveEnrollment(n.Enrollment) }
@@ -220,11 +232,14 @@ func (n *enrolling) finish(ctx context.Context) (ipc.Enrolled, error) {
 	}
 	p, _ := n.agent.profile(s.ID)
 	n.agent.launch(p.run)
+	n.agent.note(enrolled(s))
+	n.agent.attempts.succeeded(s.UID)
+	n.agent.launch(func(ctx context.Context) { n.agent.clearReplaced(ctx, s) })
 	n.log.Info("enrolled", "profile", s.ID, "issuer", s.Issuer, "uid", s.UID, "attested", s.Verdict.Attested)
 	n.keepCertificates(ctx, p)
 	out := ipc.Enrolled{Profile: s.ID, Device: s.Device, Key: keyInfo(s)}
 	if answer.Confirm {
-		out.ConfirmCode, err = protocol.ConfirmationCode(p.device.Public(), p.approval().Public())
+		out.ConfirmCode, err = protocol.ConfirmationCode(p.device().Public(), p.approval().Public())
 	}
 	return out, err
 }

@@ -77,6 +77,10 @@ func serverCure(code string) string {
 		return "wait a minute, and try again"
 	case protocol.ProblemSuspended:
 		return "see: countersign doctor"
+	case protocol.ProblemCertExpired:
+		return "for 30 days after its end: countersign renew PROFILE; later, enroll again"
+	case protocol.ProblemKeyExpired:
+		return "countersign renew PROFILE, and decide again"
 	case protocol.ProblemPolicy:
 		return "enroll with hardware that meets the server's policy"
 	}

@@ -11,6 +11,7 @@ import (
 // Kinds of records in the audit log. They are stable: programs look for them.
 const (
 	recordMade      = "decision.made"
+	recordUnstored  = "decision.unstored"
 	recordAnswered  = "decision.answered"
 	recordRedeemed  = "otp.redeemed"
 	recordRefused   = "request.refused"
@@ -34,6 +35,15 @@ func made(it *item, d *protocol.Decision, compact string) audit.Event {
 			"decision": d.Decision, "reason": d.Reason, "class": d.UV.Class.String(), "method": d.UV.Method, "surface": d.UV.Surface,
 			"request_sha256": d.Request, "display_sha256": d.Display, "decision_sha256": protocol.Hash([]byte(compact)),
 		},
+	}
+}
+
+// unstored records that a decision which is on record could not be stored, and
+// that its caller was told so.
+func unstored(it *item, compact string) audit.Event {
+	return audit.Event{
+		Kind: recordUnstored, UID: &it.uid, Profile: it.profile, Request: it.req.ID, Client: it.req.Client.ID,
+		Detail: map[string]string{"decision_sha256": protocol.Hash([]byte(compact))},
 	}
 }
 

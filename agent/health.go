@@ -44,6 +44,7 @@ func (p *profile) checkKeys(ctx context.Context) []ipc.Check {
 	if hsm.Counter(s.ApprovalKey.Counter) == hsm.CounterLockout {
 		checks = append(checks, p.finding(checkSharedLockout, ipc.CheckWarn, "wrong PINs are limited only by the lockout that the whole TPM shares, and its owner can reset it", "give countersignd the owner password of the TPM, or a TPM with PIN indices; then "+reenroll(s)))
 	}
+	checks = append(checks, p.checkCertificates(time.Now())...)
 	if !s.Verdict.Attested {
 		checks = append(checks, p.finding(checkUnattested, ipc.CheckWarn, "the server has no proof of where these keys live: "+keyInfo(s).Unattested, "mend what that says; then "+reenroll(s)))
 	}
@@ -57,7 +58,7 @@ func (p *profile) finding(code, status, detail, cure string) ipc.Check {
 // lost reports that a key of the profile is not in its chip any more, and why
 // as far as that can be told.
 func (p *profile) lost(ctx context.Context) (ipc.Check, bool) {
-	for _, k := range []*lazyKey{p.device, p.approval()} {
+	for _, k := range []*lazyKey{p.device(), p.approval()} {
 		ctx, cancel := context.WithTimeout(ctx, chipTimeout)
 		_, err := k.probe(ctx)
 		if errors.Is(err, hsm.ErrForeignKey) {

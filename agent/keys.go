@@ -31,7 +31,7 @@ func (p *profile) listKeys(ctx context.Context) []ipc.StoredKey {
 	for _, k := range []struct {
 		role string
 		key  *lazyKey
-	}{{ipc.RoleDevice, p.device}, {ipc.RoleApproval, p.approval()}} {
+	}{{ipc.RoleDevice, p.device()}, {ipc.RoleApproval, p.approval()}} {
 		stored := k.key.stored(ctx)
 		stored.Owner, stored.Account, stored.Role = p.get().ID, p.account(), k.role
 		list = append(list, stored)
@@ -114,7 +114,7 @@ func (a *Agent) deleteKeys(ctx context.Context, s ipc.Scope, owner string, auth 
 	ctx, cancel := context.WithTimeout(ctx, 2*signWait)
 	defer cancel()
 	gone := p.listKeys(ctx)
-	for _, k := range []*lazyKey{p.device, p.approval()} {
+	for _, k := range []*lazyKey{p.device(), p.approval()} {
 		if err := k.Delete(ctx, auth); err != nil {
 			return nil, err
 		}
@@ -134,7 +134,7 @@ func (a *Agent) finished(ctx context.Context, s ipc.Scope, name string) (*profil
 	if p.get().State == state.Revoked {
 		return p, nil
 	}
-	if _, err := p.device.probe(ctx); errors.Is(err, hsm.ErrForeignKey) {
+	if _, err := p.device().probe(ctx); errors.Is(err, hsm.ErrForeignKey) {
 		return p, nil
 	}
 	return nil, ipc.Errorf(ipc.CodeProfileActive, "have the server end it first: countersign-server device revoke "+p.get().Device, "the profile is %s, and its keys are in use", p.get().State)

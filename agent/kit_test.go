@@ -88,7 +88,7 @@ func jwks(t *testing.T, key *ecdsa.PrivateKey) []byte {
 
 func selfSigned(t *testing.T, key *softKey) [][]byte {
 	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "k"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "k"}, NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key.key)
 	if err != nil {
 		t.Fatal(err)

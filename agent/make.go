@@ -116,5 +116,6 @@ func (n *enrolling) abandon() error {
 	if err := n.discardKeys(); err != nil {
 		return err
 	}
+	n.agent.note(failed(n.Enrollment))
 	return n.agent.cfg.State.AbandonEnrollment(n.Enrollment)
 }

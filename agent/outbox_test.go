@@ -85,6 +85,31 @@ func TestOutboxChainsOverRestarts(t *testing.T) {
 	chained(t, d.start().entries)
 }
 
+// TestOutboxChainsRefusedDecisions: ten are made before the first answer, which
+// the server gives to all, a refusal to each second one, also to the last.
+func TestOutboxChainsRefusedDecisions(t *testing.T) {
+	d := newDisk()
+	o := d.start()
+	for i := range 10 {
+		add(t, o, fmt.Sprint(i))
+	}
+	for i := range 10 {
+		e, err := o.next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.State = state.Delivered; i%2 == 1 {
+			e.State = state.Refused
+		}
+		if err := o.answered(e, func() {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o = d.start()
+	add(t, o, "after the refusals")
+	chained(t, o.entries)
+}
+
 func TestOutboxChainsConcurrentDecisions(t *testing.T) {
 	d := newDisk()
 	o := d.start()

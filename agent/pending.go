@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -87,6 +86,8 @@ func (l *pending) restore(profile string, uid uint32, req *protocol.Request, e s
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.items = append(l.items, &item{profile: profile, uid: uid, compact: e.Request, req: req, received: e.ReceivedAt, status: status})
+	// Of several profiles only the wall clock says which was first.
+	slices.SortStableFunc(l.items, func(a, b *item) int { return a.received.Compare(b.received) })
 }
 
 // What came of adding a request.
@@ -288,7 +289,8 @@ func (l *pending) show(s ipc.Scope, id string) (*item, ipc.Request, error) {
 }
 
 // list returns the requests within the scope, oldest first: those that are
-// pending, and with all the others too.
+// pending, and with all the others too. What was received in this run stands in
+// that order, whatever became of the wall clock meanwhile.
 func (l *pending) list(s ipc.Scope, all bool) []ipc.Request {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -298,7 +300,6 @@ func (l *pending) list(s ipc.Scope, all bool) []ipc.Request {
 			out = append(out, l.summary(it))
 		}
 	}
-	slices.SortStableFunc(out, func(a, b ipc.Request) int { return cmp.Compare(a.ReceivedAt.UnixNano(), b.ReceivedAt.UnixNano()) })
 	return out
 }
 

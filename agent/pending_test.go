@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -123,6 +124,25 @@ func TestNobodyBuriesTheOthers(t *testing.T) {
 	s.drop("p", "loud")
 	if got := s.statusOf("loud 0"); got != "cancelled" || s.statusOf("a") != statusPending {
 		t.Errorf("dropped: %s, and the other is %s", got, s.statusOf("a"))
+	}
+}
+
+// TestTheWallClockOrdersNothing sets it back by a day between two requests, and
+// forward before a third.
+func TestTheWallClockOrdersNothing(t *testing.T) {
+	s := newShelf()
+	s.restore("p", testUID, &protocol.Request{ID: "later"}, state.Entry{State: state.Queued, ReceivedAt: time.Unix(2000, 0)})
+	s.restore("q", testUID, &protocol.Request{ID: "earlier"}, state.Entry{State: state.Queued, ReceivedAt: time.Unix(1000, 0)})
+	for i, at := range []int64{200000, 100000, 300000} {
+		id := string(rune('a' + i))
+		s.add(&item{profile: "p", uid: testUID, received: time.Unix(at, 0), deadline: time.Minute, req: &protocol.Request{ID: id}})
+	}
+	var got []string
+	for _, r := range s.list(scopeOf(testUID), true) {
+		got = append(got, r.ID)
+	}
+	if want := []string{"earlier", "later", "a", "b", "c"}; !slices.Equal(got, want) {
+		t.Errorf("listed %q, want %q", got, want)
 	}
 }
 

@@ -36,12 +36,12 @@ func (a *Agent) changePIN(ctx context.Context, s ipc.Scope, name string, in ipc.
 	if err := checkPINChange(p, in); err != nil {
 		return ipc.PINChanged{}, err
 	}
-	if !p.changing.CompareAndSwap(false, true) {
-		return ipc.PINChanged{}, ipc.Errorf(ipc.CodeBusy, "wait: the service goes on by itself", "a change of this PIN is under way")
+	if !p.approvalSlot.changing.CompareAndSwap(false, true) {
+		return ipc.PINChanged{}, ipc.Errorf(ipc.CodeBusy, "wait: the service goes on by itself", "this key is being changed")
 	}
 	n, err := p.newPIN(ctx, s, in)
 	if n == nil {
-		p.changing.Store(false)
+		p.approvalSlot.changing.Store(false)
 	}
 	if err != nil {
 		return ipc.PINChanged{}, told(stepError(err), err)
@@ -83,7 +83,7 @@ func (p *profile) newPIN(ctx context.Context, s ipc.Scope, in ipc.PINChange) (*r
 	}
 	changer, inPlace := key.(hsm.PINChanger)
 	if !inPlace {
-		n, err := p.renew(ctx, in)
+		n, err := p.renew(ctx, p.approvalSlot, pinPair{old: in.Old, next: in.New})
 		return n, unchanged(err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, signWait)

@@ -24,16 +24,14 @@ import (
 type profile struct {
 	agent *Agent
 	keys  protocol.Keys // the server's
-	// device and current are the hardware keys, opened when first used. A new
-	// approval key may take the place of current at any time.
-	device  *lazyKey
-	current atomic.Pointer[lazyKey]
-	outbox  *outbox
-	pins    pinThrottle
-	// changing says that a change of the PIN is under way; renewed has the one
-	// whose old key is not given back yet.
-	changing atomic.Bool
-	renewed  chan *renewal
+	// deviceSlot and approvalSlot have the two hardware keys.
+	deviceSlot, approvalSlot *keySlot
+	outbox                   *outbox
+	pins                     pinThrottle
+	// due wakes the renewal of the device key before its time.
+	due chan struct{}
+	// leaving says that somebody ends the enrollment at this moment.
+	leaving atomic.Bool
 	// standing wakes who tells the server whether anybody is prompted.
 	standing chan struct{}
 	// saving is held while the profile is changed and written, so that what is
@@ -48,12 +46,19 @@ type profile struct {
 	// stop ends run; retired keeps it from starting.
 	stop    context.CancelFunc
 	retired bool
+	// ended is closed when run has ended; nil before it began.
+	ended chan struct{}
 	// polled is BootTime when the poll that is under way was sent. Only the
 	// poll's own goroutine uses it.
 	polled time.Duration
+	// stays says that nobody was ending the enrollment when the poll was sent.
+	// Only the poll's own goroutine uses it.
+	stays bool
 	// refused are the hashes of listed requests that were not valid, so that
 	// each is logged once.
 	refused map[string]bool
+	// refusedSince is when the first of them came, or the service started.
+	refusedSince time.Duration
 }
 
 var errNeverReached = errors.New("not reached yet")
@@ -63,22 +68,26 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, renewed: make(chan *renewal, 1), standing: make(chan struct{}, 1)}
-	if p.device, err = newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain); err != nil {
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, refusedSince: BootTime(), due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
+	device, err := newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain)
+	if err != nil {
 		return nil, err
 	}
 	approval, err := newLazyKey(a.chips.named(s.ApprovalKey.Provider), s.ApprovalKey, s.Keys.Approval, s.ApprovalChain)
 	if err != nil {
 		return nil, err
 	}
-	p.current.Store(approval)
+	p.deviceSlot, p.approvalSlot = newKeySlot(protocol.RoleDevice, device), newKeySlot(protocol.RoleApproval, approval)
 	p.outbox = newOutbox(func(e state.Entry) error { return a.cfg.State.SaveEntry(s.ID, e) },
 		func(seq uint64) error { return a.cfg.State.RemoveEntry(s.ID, seq) }, entries)
 	return p, nil
 }
 
+// device is the device key as of now.
+func (p *profile) device() *lazyKey { return p.deviceSlot.current.Load() }
+
 // approval is the approval key as of now.
-func (p *profile) approval() *lazyKey { return p.current.Load() }
+func (p *profile) approval() *lazyKey { return p.approvalSlot.current.Load() }
 
 // get returns a copy of what is stored.
 func (p *profile) get() state.Profile {
@@ -89,14 +98,16 @@ func (p *profile) get() state.Profile {
 
 // run works until ctx ends or the enrollment is over.
 func (p *profile) run(ctx context.Context) {
-	if p.get().State == state.Revoked {
-		p.endRenewal(ctx)
-		return
-	}
 	outer := ctx
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if !p.working(cancel) {
+	ended, ok := p.working(cancel)
+	if !ok {
+		return
+	}
+	defer close(ended)
+	if p.get().State == state.Revoked {
+		p.over(outer)
 		return
 	}
 	client, err := p.connect(ctx)
@@ -110,23 +121,29 @@ func (p *profile) run(ctx context.Context) {
 	p.mu.Unlock()
 	var workers sync.WaitGroup
 	workers.Go(func() { p.deliver(ctx, client) })
-	workers.Go(func() { p.settleRenewals(ctx, client) })
+	workers.Go(func() { p.settleRenewals(ctx, client, p.deviceSlot) })
+	workers.Go(func() { p.settleRenewals(ctx, client, p.approvalSlot) })
+	workers.Go(func() { p.keepFresh(ctx) })
 	workers.Go(func() { p.tellQuiet(ctx, client) })
 	err = upstream.Watch(ctx, p.agent.cfg.Log.With("profile", p.get().ID), client, p)
 	cancel()
 	workers.Wait()
 	if problem, final := upstream.Final(err); final {
 		p.revoked(problem)
-		p.endRenewal(outer)
+		p.over(outer)
 	}
 }
 
-// working remembers how to end the work, and reports whether there is any.
-func (p *profile) working(stop context.CancelFunc) bool {
+// working remembers how to end the work, and reports whether there is any. The
+// caller closes ended when it has done.
+func (p *profile) working(stop context.CancelFunc) (ended chan struct{}, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stop = stop
-	return !p.retired
+	if p.retired {
+		return nil, false
+	}
+	p.stop, p.ended = stop, make(chan struct{})
+	return p.ended, true
 }
 
 // retire ends the profile's work for good.
@@ -139,11 +156,26 @@ func (p *profile) retire() {
 	}
 }
 
+// halt is retire, and waits for the work's end.
+func (p *profile) halt() {
+	p.retire()
+	p.mu.Lock()
+	ended := p.ended
+	p.mu.Unlock()
+	if ended != nil {
+		<-ended
+	}
+}
+
 // connect makes the client whose TLS handshakes the device key signs.
 func (p *profile) connect(ctx context.Context) (*upstream.Client, error) {
 	s := p.get()
-	cert := tls.Certificate{Certificate: s.DeviceChain, PrivateKey: hsm.Signer(ctx, p.device, hsm.Auth{})}
-	return upstream.ForDevice(s.DeviceURL, s.Root, cert)
+	return upstream.ForDevice(s.DeviceURL, s.Root, p.certificate(ctx))
+}
+
+// certificate is what the device authenticates with until ctx ends.
+func (p *profile) certificate(ctx context.Context) tls.Certificate {
+	return tls.Certificate{Certificate: p.get().DeviceChain, PrivateKey: hsm.Signer(ctx, p.device(), hsm.Auth{})}
 }
 
 // empty ends what waits: nobody may decide it here.
@@ -156,6 +188,16 @@ func (p *profile) empty() {
 // revoked records that the server has ended the enrollment, and ends what
 // waits.
 func (p *profile) revoked(problem *protocol.Problem) {
+	if p.leaving.Load() {
+		return // whoever ends it knows
+	}
+	p.saving.Lock()
+	p.mu.Lock()
+	if p.stored.State != state.Revoked {
+		p.stored.Successor = problem.Successor
+	}
+	p.mu.Unlock()
+	p.saving.Unlock()
 	p.setState(state.Revoked, problem.Error())
 	p.empty()
 	p.agent.cfg.Log.Warn("the server ended the enrollment", "profile", p.get().ID, "code", problem.Code, "reason", problem.Detail)
@@ -181,8 +223,13 @@ func (p *profile) setState(st, reason string) {
 		p.agent.cfg.Log.Error("profile state not saved", "profile", s.ID, "error", err)
 	}
 	p.agent.note(audit.Event{Kind: recordProfile, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"state": st}})
+	p.announce()
+}
+
+// announce tells the session helpers how the profile stands.
+func (p *profile) announce() {
 	info := p.info()
-	p.agent.publish(s.UID, ipc.Event{Kind: ipc.EventProfile, Profile: &info, Pending: p.agent.pending.waiting(func(uid uint32) bool { return uid == s.UID })})
+	p.agent.publish(info.UID, ipc.Event{Kind: ipc.EventProfile, Profile: &info, Pending: p.agent.pending.waiting(func(uid uint32) bool { return uid == info.UID })})
 }
 
 // account is user@host, as people name a profile.
@@ -221,7 +268,7 @@ func (p *profile) info() ipc.Profile {
 	return ipc.Profile{
 		ID: s.ID, User: s.User, Server: s.Issuer, Device: s.Device, Name: s.Name, UID: s.UID,
 		Key: keyInfo(s), State: s.State, Reason: s.Reason,
-		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt,
+		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt, RenewBy: p.renewBy(time.Now()),
 	}
 }
 

@@ -11,8 +11,8 @@ import (
 	"countersign/protocol"
 )
 
-// moodChanged makes known that a user is prompted no more, or again: to the
-// helpers, to the servers, and in the audit log.
+// moodChanged makes known that a user is prompted no more, or again, or not
+// before another time: to the helpers, to the servers, and in the audit log.
 func (a *Agent) moodChanged(uid uint32, why string) {
 	e := audit.Event{Kind: recordQuiet, UID: &uid, Detail: map[string]string{"reason": why}}
 	if why == "" {
@@ -31,18 +31,18 @@ func (a *Agent) moodChanged(uid uint32, why string) {
 // tellQuiet keeps the server informed until when nobody is prompted here, until
 // ctx ends. It is a courtesy: the limit holds whether or not the server knows.
 func (p *profile) tellQuiet(ctx context.Context, client *upstream.Client) {
-	var told string
+	var told quietness
 	var backoff upstream.Backoff
 	for ctx.Err() == nil {
-		why, left := p.agent.attention.standing(p.get().UID)
-		if why != told {
-			if err := client.SetQuiet(ctx, p.quiet(why, left)); err != nil {
+		q := p.agent.attention.quiet(p.get().UID)
+		if q != told {
+			if err := client.SetQuiet(ctx, p.quiet(q)); err != nil {
 				pause := backoff.Pause()
 				p.agent.cfg.Log.Info("the server is not told yet that prompting changed", "profile", p.get().ID, "error", err, "again_in", pause)
 				_ = upstream.Sleep(ctx, pause)
 				continue
 			}
-			told = why
+			told = q
 			backoff.Reset()
 		}
 		select {
@@ -53,14 +53,15 @@ func (p *profile) tellQuiet(ctx context.Context, client *upstream.Client) {
 }
 
 // quiet is what the server is told, by its own clock as far as that is known.
-func (p *profile) quiet(why string, left time.Duration) protocol.Quiet {
-	if why == "" {
+func (p *profile) quiet(q quietness) protocol.Quiet {
+	left := q.until - p.agent.attention.now()
+	if q.why == "" || left <= 0 {
 		return protocol.Quiet{}
 	}
 	p.mu.Lock()
 	now := time.Now().Add(p.skew)
 	p.mu.Unlock()
-	return protocol.Quiet{Until: now.Add(left).Unix(), Reason: why}
+	return protocol.Quiet{Until: now.Add(left).Unix(), Reason: q.why}
 }
 
 func (a *Agent) postMute(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
@@ -72,7 +73,9 @@ func (a *Agent) postMute(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (a
 	if in.Seconds < 0 || in.Seconds > int64(maxMute/time.Second) {
 		return nil, ipc.Errorf(ipc.CodeBadRequest, "", "prompts can be muted for at most %v", maxMute)
 	}
-	a.attention.mute(s.Peer.UID, d)
+	if err := a.attention.mute(s.Peer.UID, d); err != nil {
+		return nil, storageError(err)
+	}
 	return ipc.Muted{Until: a.mutedUntil(s.Peer.UID)}, nil
 }
 

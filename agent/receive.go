@@ -18,7 +18,7 @@ const maxRefused = 256
 const fateWait = 5 * time.Second
 
 // BeforeFetch implements upstream.Watcher.
-func (p *profile) BeforeFetch() { p.polled = BootTime() }
+func (p *profile) BeforeFetch() { p.polled, p.stays = BootTime(), !p.leaving.Load() }
 
 // Reached implements upstream.Watcher.
 func (p *profile) Reached(err error) {
@@ -34,6 +34,12 @@ func (p *profile) Reached(err error) {
 	case refused && problem.Code == protocol.ProblemSuspended:
 		p.setState(state.Suspended, problem.Detail)
 		p.empty()
+	}
+	if err == nil && p.stays {
+		p.stay()
+	}
+	if refused && problem.Code == protocol.ProblemCertExpired {
+		p.refresh()
 	}
 }
 
@@ -109,10 +115,14 @@ func (p *profile) addressed(req *protocol.Request) error {
 	return nil
 }
 
-// refuse logs an invalid request once, however often it is listed.
+// refuse logs an invalid request once, however often it is listed, and so many in
+// an hour: a server must not fill the log.
 func (p *profile) refuse(compact string, err error) {
 	h := protocol.Hash([]byte(compact))
 	p.mu.Lock()
+	if now := BootTime(); len(p.refused) >= maxRefused && now-p.refusedSince >= time.Hour {
+		p.refused, p.refusedSince = map[string]bool{}, now
+	}
 	known := p.refused[h] || len(p.refused) >= maxRefused
 	if !known {
 		p.refused[h] = true

@@ -59,7 +59,9 @@ func newRenewer(t *testing.T, k *kit) *renewer {
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
 	work.Go(func() { k.profile.deliver(ctx, client) })
-	work.Go(func() { k.profile.settleRenewals(ctx, client) })
+	for _, slot := range k.profile.slots() {
+		work.Go(func() { k.profile.settleRenewals(ctx, client, slot) })
+	}
 	k.profile.mu.Lock()
 	k.profile.client = client
 	k.profile.mu.Unlock()
@@ -109,14 +111,14 @@ func (s *renewer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // renewed expects s.mu held.
 func (s *renewer) renewed() protocol.Renewed {
-	key, err := pki.ParseCSR(s.start.CSR, protocol.RoleApproval)
+	key, err := pki.ParseCSR(s.start.CSR, s.start.Role)
 	if s.forge != nil {
 		key = s.forge.Public()
 	}
 	if err != nil {
 		s.t.Error(err)
 	}
-	chain, err := s.pki.IssueDevice("d_device00", key, protocol.KeyInfo{Role: protocol.RoleApproval, Attestation: "none"}, time.Now())
+	chain, err := s.pki.IssueDevice("d_device00", key, protocol.KeyInfo{Role: s.start.Role, Attestation: "none"}, time.Now(), time.Hour)
 	if err != nil {
 		s.t.Error(err)
 	}
@@ -129,7 +131,7 @@ func (k *kit) changePIN(ctx context.Context, from, to string) (ipc.PINChanged, e
 
 func (k *kit) renewal() *state.Renewal {
 	k.t.Helper()
-	r, err := k.dir.Renewal(k.id)
+	r, err := k.dir.Renewal(k.id, protocol.RoleApproval)
 	if err != nil {
 		k.t.Fatal(err)
 	}
@@ -180,7 +182,7 @@ func TestOldKeyIsGivenUpAfterItsDecisions(t *testing.T) {
 		t.Errorf("with a decision on its way the chip holds %v, the server heard %v", k.chip.held(), s.heard())
 	}
 	s.set(func() { delete(s.fail, "decision") })
-	testenv.Eventually(t, "the end", func() bool { return k.renewal() == nil && !k.profile.changing.Load() })
+	testenv.Eventually(t, "the end", func() bool { return k.renewal() == nil && !k.profile.approvalSlot.changing.Load() })
 	if want := []string{"renewals", "activation", "decision", "acknowledgement"}; !slices.Equal(s.heard(), want) {
 		t.Errorf("the server heard %v, want %v", s.heard(), want)
 	}
@@ -267,7 +269,7 @@ func TestRenewalGoesOnAfterAStart(t *testing.T) {
 			k.profile.setState(state.Revoked, "over")
 		}
 		k.restart()
-		if got := k.profile.get().Keys; string(got.Approval) != string(want.Approval) || !k.profile.changing.Load() {
+		if got := k.profile.get().Keys; string(got.Approval) != string(want.Approval) || !k.profile.approvalSlot.changing.Load() {
 			t.Errorf("after a start the key is %s, want %s", got.Approval, want.Approval)
 		}
 		if _, err := k.changePIN(t.Context(), newPIN, testPIN); !revoked && codeOf(err) != ipc.CodeBusy {

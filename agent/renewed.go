@@ -8,9 +8,10 @@ import (
 	"countersign/agent/state"
 	"countersign/agent/upstream"
 	"countersign/hsm"
+	"countersign/protocol"
 )
 
-// renewal is a new approval key at work, whose old one is not given back yet.
+// renewal is a new key at work, whose old one is not given back yet.
 type renewal struct {
 	*state.Renewal
 	// stored says that the profile's own files have the new key.
@@ -18,7 +19,7 @@ type renewal struct {
 	done   chan struct{}
 }
 
-// acknowledgeWait is how long who changes a PIN waits for the old key's end.
+// acknowledgeWait is how long who renews a key waits for the old one's end.
 const acknowledgeWait = 5 * time.Second
 
 // wait waits a while for the end, which comes also when nobody waits, and
@@ -34,17 +35,17 @@ func (r *renewal) wait(ctx context.Context) bool {
 	}
 }
 
-// adopt makes a certified key the profile's, durably, and in the same moment
-// for whoever signs. With an error it is not.
-func (p *profile) adopt(r *state.Renewal) (*renewal, error) {
+// adopt makes a certified key the profile's, durably, and in the same moment for
+// whoever signs and connects. With an error it is not.
+func (p *profile) adopt(slot *keySlot, r *state.Renewal) (*renewal, error) {
 	s := p.get()
-	key, err := newLazyKey(p.approval().provider, r.Facts, r.Key, unblob(r.Renewed.Chain))
+	key, err := newLazyKey(slot.current.Load().provider, r.Facts, r.Key, unblob(r.Renewed.Chain))
 	if err != nil {
 		return nil, err
 	}
 	if err := p.agent.cfg.State.SaveRenewal(s.ID, r); err != nil {
 		// It may be on disk all the same, and then the new key must live.
-		if undone := p.agent.cfg.State.RemoveRenewal(s.ID); undone == nil {
+		if undone := p.agent.cfg.State.RemoveRenewal(s.ID, r.Role); undone == nil {
 			return nil, err
 		}
 	}
@@ -52,9 +53,10 @@ func (p *profile) adopt(r *state.Renewal) (*renewal, error) {
 	if err := p.storeRenewal(out); err != nil {
 		p.agent.cfg.Log.Error("new key not stored yet", "profile", s.ID, "error", err)
 	}
-	p.current.Store(key)
-	p.agent.cfg.Log.Info("approval key renewed", "profile", s.ID, "attested", r.Renewed.Attestation.Attested)
-	p.renewed <- out
+	slot.current.Store(key)
+	p.agent.cfg.Log.Info("key renewed", "profile", s.ID, "role", r.Role, "attested", r.Renewed.Attestation.Attested)
+	p.agent.note(renewed(p, slot))
+	slot.hand(out)
 	return out, nil
 }
 
@@ -70,51 +72,62 @@ func (p *profile) storeRenewal(r *renewal) error {
 	r.stored = err == nil
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stored.Keys, p.stored.ApprovalKey, p.stored.ApprovalChain = s.Keys, s.ApprovalKey, s.ApprovalChain
+	p.stored.Keys = s.Keys
+	p.stored.DeviceKey, p.stored.DeviceChain = s.DeviceKey, s.DeviceChain
+	p.stored.ApprovalKey, p.stored.ApprovalChain = s.ApprovalKey, s.ApprovalChain
 	p.stored.Verdict, p.stored.Unattested = s.Verdict, s.Unattested
 	return err
 }
 
-// loadRenewal takes up what the last run has left. The new key is durable, so
-// the sweeper must not take it for a leftover.
-func (p *profile) loadRenewal() error {
-	r, err := p.agent.cfg.State.Renewal(p.get().ID)
-	if err != nil || r == nil {
-		return err
+// loadRenewals takes up what the last run has left. The new keys are durable, so
+// the sweeper must not take them for leftovers.
+func (p *profile) loadRenewals() error {
+	for _, slot := range p.slots() {
+		r, err := p.agent.cfg.State.Renewal(p.get().ID, slot.role)
+		if err != nil {
+			return err
+		}
+		if r == nil {
+			continue
+		}
+		p.agent.reserved.hold(r.Reserved...)
+		slot.changing.Store(true)
+		slot.hand(&renewal{Renewal: r, stored: true, done: make(chan struct{})}) // by whoever read the profile
 	}
-	p.agent.reserved.hold(r.Reserved...)
-	p.changing.Store(true)
-	p.renewed <- &renewal{Renewal: r, stored: true, done: make(chan struct{})} // by whoever read the profile
 	return nil
 }
 
-// settleRenewals brings one renewal after the other to its end, until ctx ends.
-func (p *profile) settleRenewals(ctx context.Context, client *upstream.Client) {
+// settleRenewals brings one renewal of a key after the other to its end, until ctx
+// ends.
+func (p *profile) settleRenewals(ctx context.Context, client *upstream.Client, slot *keySlot) {
 	for ctx.Err() == nil {
 		select {
-		case r := <-p.renewed:
-			p.settleRenewal(ctx, client, r)
+		case r := <-slot.renewed:
+			if slot.role == protocol.RoleDevice {
+				client.Authenticate(p.certificate(ctx))
+			}
+			p.settleRenewal(ctx, client, slot, r)
 		case <-ctx.Done():
 		}
 	}
 }
 
-func (p *profile) settleRenewal(ctx context.Context, client *upstream.Client, r *renewal) {
-	log := p.agent.cfg.Log.With("profile", p.get().ID)
+func (p *profile) settleRenewal(ctx context.Context, client *upstream.Client, slot *keySlot, r *renewal) {
+	log := p.agent.cfg.Log.With("profile", p.get().ID, "role", slot.role)
 	var backoff upstream.Backoff
 	for ctx.Err() == nil {
 		err := p.acknowledge(ctx, client, r)
 		if err == nil {
-			log.Info("renewal of the approval key done")
+			log.Info("renewal of a key done")
 			close(r.done)
-			p.changing.Store(false)
+			slot.done()
 			return
 		}
 		pause := backoff.Pause()
 		log.Warn("renewal goes on later", "error", err, "again_in", pause)
 		_ = upstream.Sleep(ctx, pause)
 	}
-	p.renewed <- r // for endRenewal
+	slot.renewed <- r // for endRenewals
 }
 
 // acknowledge tells the server that the new key is kept, as soon as it has
@@ -144,23 +157,25 @@ func (p *profile) giveBack(ctx context.Context, r *state.Renewal) error {
 	s := p.get()
 	ctx, cancel := context.WithTimeout(ctx, signWait)
 	defer cancel()
-	if err := deleteKey(ctx, p.approval().provider, r.Old, hsm.Auth{}); err != nil {
-		p.agent.cfg.Log.Warn("old approval key not deleted yet", "profile", s.ID, "error", err)
+	if err := deleteKey(ctx, p.agent.chips.named(r.Facts.Provider), r.Old, hsm.Auth{}); err != nil {
+		p.agent.cfg.Log.Warn("old key not deleted yet", "profile", s.ID, "role", r.Role, "error", err)
 		if err := p.agent.reserved.orphan(r.Facts.Provider, s.UID, r.Old); err != nil {
 			return err
 		}
 	}
-	return p.agent.cfg.State.RemoveRenewal(s.ID)
+	return p.agent.cfg.State.RemoveRenewal(s.ID, r.Role)
 }
 
-// endRenewal ends a renewal of a profile that is over.
-func (p *profile) endRenewal(ctx context.Context) {
-	select {
-	case r := <-p.renewed:
-		err := errors.Join(p.agent.reserved.settle(r.Reserved), p.giveBack(ctx, r.Renewal))
-		if err != nil {
-			p.agent.cfg.Log.Error("renewal not ended", "profile", p.get().ID, "error", err)
+// endRenewals ends what renewals there are of a profile that is over.
+func (p *profile) endRenewals(ctx context.Context) {
+	for _, slot := range p.slots() {
+		select {
+		case r := <-slot.renewed:
+			err := errors.Join(p.agent.reserved.settle(r.Reserved), p.giveBack(ctx, r.Renewal))
+			if err != nil {
+				p.agent.cfg.Log.Error("renewal not ended", "profile", p.get().ID, "role", slot.role, "error", err)
+			}
+		default:
 		}
-	default:
 	}
 }

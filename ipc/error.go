@@ -66,6 +66,9 @@ const (
 	CodeSurfaceForbidden  = "surface_forbidden"
 	CodeTooLarge          = "body_too_large"
 	CodeStorage           = "storage_failed"
+	CodeUndelivered       = "decisions_undelivered"
+	CodeNotRenewable      = "key_not_renewable"
+	CodeTooManyEnrolling  = "too_many_enrollments"
 )
 
 func httpStatus(code string) int {
@@ -80,7 +83,7 @@ func httpStatus(code string) int {
 		return http.StatusInternalServerError
 	case CodeServer:
 		return http.StatusBadGateway
-	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy:
+	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy, CodeUndelivered:
 		return http.StatusConflict
 	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage:
 		return http.StatusServiceUnavailable

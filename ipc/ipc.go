@@ -78,6 +78,9 @@ type Profile struct {
 	// Connected says whether the last exchange with the server succeeded.
 	Connected  bool      `json:"connected"`
 	EnrolledAt time.Time `json:"enrolled_at"`
+	// RenewBy is when the certificate of the approval key ends, once it is time
+	// that its owner renews it.
+	RenewBy *time.Time `json:"renew_by,omitempty"`
 	// UID is the owner.
 	UID uint32 `json:"uid"`
 }

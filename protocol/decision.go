@@ -149,6 +149,24 @@ func validNumber(s string) bool {
 	return len(s) <= 9 && strings.Trim(s, "0123456789") == ""
 }
 
+// satisfies reports whether a verification is what a method asks for. From C2 on
+// it is the PIN, checked in the chip, which may stand in for any other; below
+// that a PIN is a word that no key backs, and stands for nothing.
+func (u UV) satisfies(method string) bool {
+	if u.Class >= C2 {
+		return true
+	}
+	switch method {
+	case MethodPush:
+		return u.Method == UVNone
+	case MethodFingerprint:
+		return u.Method == UVFingerprint
+	case MethodCustom:
+		return u.Method == UVPolkit || u.Method == UVPlugin
+	}
+	return false
+}
+
 // Answers checks that d decides about this request, compact as it was sent,
 // and about the display record that both sides make of it.
 func (d *Decision) Answers(compact string, r *Request) error {
@@ -159,6 +177,8 @@ func (d *Decision) Answers(compact string, r *Request) error {
 		return errorf(CodeMismatch, "the decision is about other request bytes")
 	case d.Decision == Approve && d.UV.Class < r.Class:
 		return errorf(CodeMismatch, "the decision's class %s is below the request's %s", d.UV.Class, r.Class)
+	case d.Decision == Approve && !d.UV.satisfies(r.Method):
+		return errorf(CodeMismatch, "user verification %s of class %s does not satisfy the method %s", d.UV.Method, d.UV.Class, r.Method)
 	case d.Decision == Approve && len(d.Number) != r.Digits():
 		return errorf(CodeMismatch, "the decision has no number of %d digits", r.Digits())
 	}

@@ -1,6 +1,7 @@
 package protocol_test
 
 import (
+	"slices"
 	"testing"
 
 	"countersign/protocol"
@@ -86,6 +87,41 @@ func TestDecisionAnswers(t *testing.T) {
 	}
 	resigned := newTestKey("issuer").jws(newTestKey("issuer").header(typRequest)+" ", mustJSON(request()))
 	wantCode(t, decision(compact, request()).Answers(resigned, request()), protocol.CodeMismatch)
+}
+
+// TestDecisionSatisfiesMethod goes through all ways of verifying somebody and all
+// methods: from C2 on they are the chip's PIN, which stands in for each.
+func TestDecisionSatisfiesMethod(t *testing.T) {
+	below := map[string][]string{
+		protocol.MethodPush:        {protocol.UVNone},
+		protocol.MethodPIN:         nil,
+		protocol.MethodFingerprint: {protocol.UVFingerprint},
+		protocol.MethodCustom:      {protocol.UVPolkit, protocol.UVPlugin},
+		protocol.MethodOTP:         nil,
+	}
+	pins := []string{protocol.UVPIN, protocol.UVTouch}
+	for _, method := range protocol.Methods() {
+		r := request()
+		r.Method, r.Class = method, protocol.C1
+		compact := must(protocol.SignRequest(newTestKey("issuer"), r))
+		for _, uv := range append([]string{protocol.UVNone, protocol.UVFingerprint, protocol.UVPolkit, protocol.UVPlugin}, pins...) {
+			for class := protocol.C1; class <= protocol.C3; class++ {
+				d := decision(compact, r)
+				d.UV.Method, d.UV.Class = uv, class
+				if d.Validate() != nil {
+					continue
+				}
+				want := protocol.CodeMismatch
+				if class >= protocol.C2 || slices.Contains(below[method], uv) {
+					want = ""
+				}
+				if got := codeOf(d.Answers(compact, r)); got != want {
+					t.Errorf("%s of class %s for %s: %q, want %q", uv, class, method, got, want)
+				}
+				wantCode(t, deny(d, protocol.ReasonNotMe).Answers(compact, r), "")
+			}
+		}
+	}
 }
 
 func TestParseDecision(t *testing.T) {

@@ -49,6 +49,9 @@ type EnrollmentStart struct {
 	DeviceCSR   []byte           `json:"device_csr"`
 	ApprovalCSR []byte           `json:"approval_csr"`
 	Attestation StartAttestation `json:"attestation"`
+	// Succeeds is there where the device has an enrollment of the same user
+	// already. It is not part of what must be the same again.
+	Succeeds *Predecessor `json:"succeeds,omitempty"`
 }
 
 // EnrollmentStarted answers the first step with 201.

@@ -26,8 +26,9 @@ func (r Record) Hash() string { return Hash(r.Bytes()) }
 
 // Display makes the display record of a valid request. Device and server call
 // this same function, so that what was seen can be recomputed from evidence.
-// The language is "en"; tz is an IANA time zone name, needing the program to
-// carry or find the time zone database.
+// The language is one of Languages; tz is an IANA time zone name, needing the
+// program to carry or find the time zone database. Texts, numbers and amounts
+// of the relying party are what they are in every language.
 //
 // Lines that begin in the first column begin with words of ours. Text of the
 // relying party stands behind two spaces, and its name behind words of ours,
@@ -36,34 +37,35 @@ func Display(r *Request, version int, language, tz string) (Record, error) {
 	if version != DisplayVersion {
 		return nil, errorf(CodeBadMessage, "display_v %d is unknown", version)
 	}
-	if language != "en" {
+	w := wordsOf(language)
+	if w == nil {
 		return nil, errorf(CodeBadMessage, "lang is unknown")
 	}
 	loc, err := loadZone(tz)
 	if err != nil {
 		return nil, err
 	}
-	rec := Record{"Request from " + r.Client.Name + ":", "  " + r.Message}
+	rec := Record{w.from[0] + r.Client.Name + w.from[1], "  " + r.Message}
 	for _, d := range r.Details {
 		rec = append(rec, "  "+d.Label+": "+d.Value)
 	}
 	if r.HighValue {
-		rec = append(rec, "This is marked as high value.")
+		rec = append(rec, w.highValue)
 	}
 	if r.Origin != "" {
-		rec = append(rec, "This came by a code, not to you alone: "+origin(r.Origin)+".", "Approve only if you started this.")
+		rec = append(rec, w.code[0]+w.origins[r.Origin]+w.code[1], w.onlyYours)
 	}
-	rec = append(rec, reported(r)...)
+	rec = append(rec, reported(r, w)...)
 	if r.SigningData != "" {
 		sum := sha256.Sum256([]byte(r.SigningData))
-		rec = append(rec, "Signed data, SHA-256: "+hex.EncodeToString(sum[:]))
+		rec = append(rec, w.signed+hex.EncodeToString(sum[:]))
 	}
 	const layout = "2006-01-02 15:04:05 -07:00"
 	return append(
 		rec,
-		"Server: "+r.Issuer,
-		"Sent: "+time.Unix(r.IssuedAt, 0).In(loc).Format(layout),
-		"Expires: "+time.Unix(r.ExpiresAt, 0).In(loc).Format(layout),
+		w.server+r.Issuer,
+		w.sent+time.Unix(r.IssuedAt, 0).In(loc).Format(layout),
+		w.expires+time.Unix(r.ExpiresAt, 0).In(loc).Format(layout),
 	), nil
 }
 
@@ -82,29 +84,16 @@ func loadZone(name string) (*time.Location, error) {
 	return loc, nil
 }
 
-// origin says where a code came from.
-func origin(o string) string {
-	switch o {
-	case OriginLink:
-		return "a link was opened"
-	case OriginImage:
-		return "it was read from an image"
-	case OriginScreen:
-		return "it was read from the screen"
-	}
-	return "it was typed or pasted"
-}
-
-func reported(r *Request) []string {
+func reported(r *Request, w *words) []string {
 	if r.Context == nil {
 		return nil
 	}
 	var lines []string
 	for _, c := range []struct{ label, value string }{
-		{"IP address", r.Context.IP},
-		{"Place", r.Context.Place},
-		{"Browser", r.Context.UserAgent},
-		{"Device", r.Context.Device},
+		{w.ip, r.Context.IP},
+		{w.place, r.Context.Place},
+		{w.browser, r.Context.UserAgent},
+		{w.agent, r.Context.Device},
 	} {
 		if c.value != "" {
 			lines = append(lines, "  "+c.label+": "+c.value)
@@ -113,5 +102,5 @@ func reported(r *Request) []string {
 	if lines == nil {
 		return nil
 	}
-	return append([]string{"Reported by " + r.Client.Name + ", not checked:"}, lines...)
+	return append([]string{w.reported[0] + r.Client.Name + w.reported[1]}, lines...)
 }

@@ -91,7 +91,8 @@ func TestDisplayRefuses(t *testing.T) {
 		"version 0":            {0, "en", "UTC"},
 		"a later version":      {2, "en", "UTC"},
 		"no language":          {1, "", "UTC"},
-		"another language":     {1, "de", "UTC"},
+		"another language":     {1, "it", "UTC"},
+		"a region":             {1, "de-AT", "UTC"},
 		"language in capitals": {1, "EN", "UTC"},
 		"no zone":              {1, "en", ""},
 		"the machine's zone":   {1, "en", "Local"},
@@ -128,40 +129,37 @@ func TestRecordBytes(t *testing.T) {
 	}
 }
 
-// ours begins every line that may stand in the first column.
-func ours(line string) bool {
-	for _, prefix := range []string{
-		"Request from ", "This is marked as high value.", "Reported by ", "Signed data, SHA-256: ",
-		"Server: https://", "Sent: ", "Expires: ",
-	} {
-		if strings.HasPrefix(line, prefix) {
-			return true
-		}
-	}
-	return false
+// ours begins every line that may stand in the first column, in order.
+func ours(language string) []string {
+	return map[string][]string{
+		"en": {"Request from ", "This is marked as high value.", "This came by a code, not to you alone: ", "Approve only if you started this.", "Reported by ", "Signed data, SHA-256: ", "Server: https://", "Sent: ", "Expires: "},
+		"nl": {"Verzoek van ", "Dit is gemarkeerd ", "Dit kwam via een code, ", "Keur dit alleen goed ", "Opgegeven door ", "Ondertekende gegevens, SHA-256: ", "Server: https://", "Verzonden: ", "Verloopt: "},
+		"fr": {"Demande de ", "Cette demande est signalée ", "Cette demande est venue par un code, ", "N'approuvez que si ", "Indiqué par ", "Données signées, SHA-256 : ", "Serveur : https://", "Envoyée : ", "Expire : "},
+		"de": {"Anfrage von ", "Diese Anfrage ist als hochwertig ", "Diese Anfrage kam über einen Code, ", "Bestätigen Sie nur, ", "Angaben von ", "Signierte Daten, SHA-256: ", "Server: https://", "Gesendet: ", "Läuft ab: "},
+	}[language]
 }
 
 // checkRecord fails unless text that is not ours stays behind two spaces and
 // our lines stand there once and in order.
-func checkRecord(tb testing.TB, rec protocol.Record) {
+func checkRecord(tb testing.TB, language string, rec protocol.Record) {
 	tb.Helper()
-	var first []string
-	for _, line := range rec {
+	words := ours(language)
+	at := -1
+	for i, line := range rec {
 		if strings.ContainsAny(line, "\r\n\x00\x1b") {
 			tb.Errorf("%q holds a control character", line)
 		}
-		if !strings.HasPrefix(line, "  ") {
-			first = append(first, line)
+		if strings.HasPrefix(line, "  ") {
+			continue
 		}
-	}
-	for _, line := range first {
-		if !ours(line) {
+		next := slices.IndexFunc(words, func(w string) bool { return strings.HasPrefix(line, w) })
+		if next <= at || i == 0 && next != 0 {
 			tb.Errorf("%q stands in the first column", line)
 		}
+		at = next
 	}
-	if n := len(first); n < 4 || !strings.HasPrefix(first[0], "Request from ") ||
-		!strings.HasPrefix(first[n-3], "Server: ") || !strings.HasPrefix(first[n-2], "Sent: ") || !strings.HasPrefix(first[n-1], "Expires: ") {
-		tb.Errorf("our lines are %q", first)
+	if n := len(rec); n < 5 || at != len(words)-1 || !strings.HasPrefix(rec[n-3], words[at-2]) || !strings.HasPrefix(rec[n-2], words[at-1]) {
+		tb.Errorf("the record ends with %q", rec[max(0, len(rec)-3):])
 	}
 }
 
@@ -177,6 +175,46 @@ func TestDisplayKeepsTheFirstColumn(t *testing.T) {
 		if err := r.Validate(); err != nil {
 			t.Fatal(err)
 		}
-		checkRecord(t, must(protocol.Display(r, 1, "en", "UTC")))
+		for _, language := range protocol.Languages() {
+			for _, r.Origin = range []string{"", protocol.OriginLink} {
+				checkRecord(t, language, must(protocol.Display(r, 1, language, "UTC")))
+			}
+		}
+	}
+}
+
+// TestRecordsAreFrozen holds the bytes of a record with every line of ours, from
+// every origin, in every language: evidence that was made with them is verified
+// for years. A failure here is a new display_v, and not a new hash.
+func TestRecordsAreFrozen(t *testing.T) {
+	frozen := map[string]string{
+		"en": "9ORbgLzF2Dz2RY9U1qYAnI-K6cEslImFKvUpJC0jcLA",
+		"nl": "2VsH5TYrU1N9p8K9vEgmXJyvdd--sqG4SlDYO9VP0yE",
+		"fr": "DncLcH1TL8sNCJuBa7_z5rmeRZ3-k5zbQ6tJ2n000uE",
+		"de": "XwtoVd4rPaeeZV3fKkzo7puSVRqDiZJ3HzfN02n9HzM",
+	}
+	for _, language := range protocol.Languages() {
+		var all []byte
+		for _, origin := range []string{protocol.OriginTyped, protocol.OriginLink, protocol.OriginImage, protocol.OriginScreen} {
+			r := request()
+			r.Origin = origin
+			all = append(all, must(protocol.Display(r, 1, language, "Europe/Berlin")).Bytes()...)
+		}
+		if got := protocol.Hash(all); got != frozen[language] {
+			t.Errorf("%s: %s", language, got)
+		}
+	}
+}
+
+// TestNumbersAreUntouched: what the relying party wrote stands in the record as
+// it is, in every language.
+func TestNumbersAreUntouched(t *testing.T) {
+	r := request()
+	r.Message, r.Details = "1,234.50 EUR or 1.234,50 €", []protocol.Detail{{Label: "Amount", Value: "0012"}}
+	for _, language := range protocol.Languages() {
+		rec := must(protocol.Display(r, 1, language, "UTC"))
+		if rec[1] != "  1,234.50 EUR or 1.234,50 €" || rec[2] != "  Amount: 0012" {
+			t.Errorf("%s: %q", language, rec[1:3])
+		}
 	}
 }

@@ -41,6 +41,13 @@ func newWorld() *world {
 	return w
 }
 
+// byDeviceKey is an approval of class C1, verified in this way.
+func (w *world) byDeviceKey(method, uv string) {
+	w.request.Method, w.request.Class = method, protocol.C1
+	w.signer, w.info = w.dev, protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: "tpm2"}
+	w.decision = func(d *protocol.Decision) { d.UV.Method = uv }
+}
+
 // evidence signs and certifies everything, without asking whether it may.
 func (w *world) evidence() *protocol.Evidence {
 	req := w.issuer.jws(w.issuer.header(typRequest), mustJSON(w.request))
@@ -74,7 +81,14 @@ func TestEvidenceVerifies(t *testing.T) {
 			w.decision = func(d *protocol.Decision) { deny(d, protocol.ReasonNotMe) }
 		},
 		"approved at C1": func(w *world) {
-			w.request.Class, w.signer, w.info = protocol.C1, w.dev, protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: "tpm2"}
+			w.byDeviceKey(protocol.MethodPush, protocol.UVNone)
+		},
+		"approved by a fingerprint": func(w *world) {
+			w.byDeviceKey(protocol.MethodFingerprint, protocol.UVFingerprint)
+		},
+		"approved by the PIN, without a fingerprint": func(w *world) {
+			w.request.Method, w.request.Class = protocol.MethodFingerprint, protocol.C1
+			w.decision = func(d *protocol.Decision) { d.UV.Class = protocol.C2 }
 		},
 		"approved at C3": func(w *world) { w.request.Class, w.info.TouchBound = protocol.C3, true },
 		"in the last second": func(w *world) {
@@ -114,32 +128,33 @@ func TestEvidenceRefuses(t *testing.T) {
 		"denied by the approval key": {func(w *world) {
 			w.decision = func(d *protocol.Decision) { deny(d, protocol.ReasonNotMe) }
 		}, protocol.CodeMismatch},
-		"signed by an issuer key":     {func(w *world) { w.info.Role = protocol.RoleIssuer }, protocol.CodeMismatch},
-		"C3 without touch":            {func(w *world) { w.request.Class = protocol.C3 }, protocol.CodeMismatch},
-		"server with a device key":    {func(w *world) { w.issuerInfo.Role = protocol.RoleDevice }, protocol.CodeBadCert},
-		"unknown role":                {func(w *world) { w.info.Role = "admin" }, protocol.CodeBadCert},
-		"signer expired":              {func(w *world) { w.signerCert = expired }, protocol.CodeBadCert},
-		"signer not yet valid":        {func(w *world) { w.signerCert = future }, protocol.CodeBadCert},
-		"issuer expired":              {func(w *world) { w.issuerCert = expired }, protocol.CodeBadCert},
-		"issuer not yet valid":        {func(w *world) { w.issuerCert = future }, protocol.CodeBadCert},
-		"no key information":          {func(w *world) { w.signerCert = func(c *x509.Certificate) { c.ExtraExtensions = nil } }, protocol.CodeBadCert},
-		"no issuer key information":   {func(w *world) { w.issuerCert = func(c *x509.Certificate) { c.ExtraExtensions = nil } }, protocol.CodeBadCert},
-		"signer is a CA":              {func(w *world) { w.signerCert = asCA }, protocol.CodeBadCert},
-		"issuer is a CA":              {func(w *world) { w.issuerCert = asCA }, protocol.CodeBadCert},
-		"critical extension":          {func(w *world) { w.signerCert = critical }, protocol.CodeBadCert},
-		"foreign CA":                  {func(w *world) { w.inter = newTestCA("intermediate", newTestCA("foreign", nil)) }, protocol.CodeBadCert},
-		"intermediate is no CA":       {func(w *world) { w.inter = notCA(w.root) }, protocol.CodeBadCert},
-		"receipt before the request":  {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.IssuedAt = w.request.IssuedAt - 1 } }, protocol.CodeMismatch},
-		"receipt after expiry":        {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.IssuedAt = w.request.ExpiresAt + 1 } }, protocol.CodeMismatch},
-		"receipt of a denial":         {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.State = protocol.StateDenied } }, protocol.CodeMismatch},
-		"receipt of an expiry":        {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.State = protocol.StateExpired } }, protocol.CodeMismatch},
-		"receipt for another device":  {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Audience = "dev-2" } }, protocol.CodeMismatch},
-		"receipt for another bytes":   {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Decision = protocol.NoPrev } }, protocol.CodeMismatch},
-		"verdict on another key":      {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Attestation.PINBound = false } }, protocol.CodeMismatch},
-		"receipt of another server":   {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Issuer = "https://other.example" } }, protocol.CodeMismatch},
-		"decision on another request": {func(w *world) { w.decision = func(d *protocol.Decision) { d.Request = protocol.NoPrev } }, protocol.CodeMismatch},
-		"decision on another display": {func(w *world) { w.decision = func(d *protocol.Decision) { d.Display = protocol.NoPrev } }, protocol.CodeMismatch},
-		"decision of a lower class":   {func(w *world) { w.decision = func(d *protocol.Decision) { d.UV.Class = protocol.C1 } }, protocol.CodeMismatch},
+		"signed by an issuer key":      {func(w *world) { w.info.Role = protocol.RoleIssuer }, protocol.CodeMismatch},
+		"C3 without touch":             {func(w *world) { w.request.Class = protocol.C3 }, protocol.CodeMismatch},
+		"server with a device key":     {func(w *world) { w.issuerInfo.Role = protocol.RoleDevice }, protocol.CodeBadCert},
+		"unknown role":                 {func(w *world) { w.info.Role = "admin" }, protocol.CodeBadCert},
+		"signer expired":               {func(w *world) { w.signerCert = expired }, protocol.CodeBadCert},
+		"signer not yet valid":         {func(w *world) { w.signerCert = future }, protocol.CodeBadCert},
+		"issuer expired":               {func(w *world) { w.issuerCert = expired }, protocol.CodeBadCert},
+		"issuer not yet valid":         {func(w *world) { w.issuerCert = future }, protocol.CodeBadCert},
+		"no key information":           {func(w *world) { w.signerCert = func(c *x509.Certificate) { c.ExtraExtensions = nil } }, protocol.CodeBadCert},
+		"no issuer key information":    {func(w *world) { w.issuerCert = func(c *x509.Certificate) { c.ExtraExtensions = nil } }, protocol.CodeBadCert},
+		"signer is a CA":               {func(w *world) { w.signerCert = asCA }, protocol.CodeBadCert},
+		"issuer is a CA":               {func(w *world) { w.issuerCert = asCA }, protocol.CodeBadCert},
+		"critical extension":           {func(w *world) { w.signerCert = critical }, protocol.CodeBadCert},
+		"foreign CA":                   {func(w *world) { w.inter = newTestCA("intermediate", newTestCA("foreign", nil)) }, protocol.CodeBadCert},
+		"intermediate is no CA":        {func(w *world) { w.inter = notCA(w.root) }, protocol.CodeBadCert},
+		"receipt before the request":   {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.IssuedAt = w.request.IssuedAt - 1 } }, protocol.CodeMismatch},
+		"receipt after expiry":         {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.IssuedAt = w.request.ExpiresAt + 1 } }, protocol.CodeMismatch},
+		"receipt of a denial":          {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.State = protocol.StateDenied } }, protocol.CodeMismatch},
+		"receipt of an expiry":         {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.State = protocol.StateExpired } }, protocol.CodeMismatch},
+		"receipt for another device":   {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Audience = "dev-2" } }, protocol.CodeMismatch},
+		"receipt for another bytes":    {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Decision = protocol.NoPrev } }, protocol.CodeMismatch},
+		"verdict on another key":       {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Attestation.PINBound = false } }, protocol.CodeMismatch},
+		"receipt of another server":    {func(w *world) { w.receipt = func(r *protocol.Receipt) { r.Issuer = "https://other.example" } }, protocol.CodeMismatch},
+		"decision on another request":  {func(w *world) { w.decision = func(d *protocol.Decision) { d.Request = protocol.NoPrev } }, protocol.CodeMismatch},
+		"decision on another display":  {func(w *world) { w.decision = func(d *protocol.Decision) { d.Display = protocol.NoPrev } }, protocol.CodeMismatch},
+		"decision without fingerprint": {func(w *world) { w.byDeviceKey(protocol.MethodFingerprint, protocol.UVNone) }, protocol.CodeMismatch},
+		"decision of a lower class":    {func(w *world) { w.decision = func(d *protocol.Decision) { d.UV.Class = protocol.C1 } }, protocol.CodeMismatch},
 		"decision in the machine's zone": {func(w *world) {
 			w.decision = func(d *protocol.Decision) { d.TimeZone = "localtime" }
 		}, protocol.CodeBadMessage},

@@ -184,7 +184,8 @@ func FuzzDisplay(f *testing.F) {
 		r.Client.Name, r.Message, r.Details, r.SigningData = name, message, []protocol.Detail{{Label: label, Value: value}}, signing
 		r.Context = &protocol.Context{IP: reported, Device: reported}
 		r.IssuedAt, r.ExpiresAt = at, at+60
-		rec, err := protocol.Display(r, protocol.DisplayVersion, "en", tz)
+		language := protocol.Languages()[len(tz)%len(protocol.Languages())]
+		rec, err := protocol.Display(r, protocol.DisplayVersion, language, tz)
 		if err != nil {
 			checkRefusal(t, err)
 			return
@@ -192,7 +193,7 @@ func FuzzDisplay(f *testing.F) {
 		if r.Validate() != nil {
 			return // not promised to be clean
 		}
-		checkRecord(t, rec)
+		checkRecord(t, language, rec)
 		for _, line := range rec {
 			if err := protocol.CheckText("line", line, 4096); err != nil {
 				t.Errorf("%q: %v", line, err)
@@ -248,7 +249,7 @@ func FuzzEvidenceClaims(f *testing.F) {
 			checkRefusal(t, err)
 			return
 		}
-		checkRecord(t, v.Display)
+		checkRecord(t, v.Decision.Language, v.Display)
 		if v.Decision.Request != protocol.Hash([]byte(e.Request)) || v.Receipt.Decision != protocol.Hash([]byte(e.Decision)) ||
 			v.Decision.Display != v.Display.Hash() || v.Receipt.IssuedAt > v.Request.ExpiresAt || v.Decision.UV.Class < v.Request.Class {
 			t.Errorf("verified %s %s %s", req, dec, rec)

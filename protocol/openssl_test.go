@@ -108,7 +108,7 @@ func TestDocumentedScript(t *testing.T) {
 	}
 	var record string
 	for _, d := range readVectors(t).Displays {
-		if d.Request == "request-c2" && d.TZ == "Europe/Berlin" {
+		if d.Request == "request-c2" && d.TZ == "Europe/Berlin" && d.Lang == "en" {
 			record = strings.Join(d.Lines, "\n") + "\n"
 		}
 	}

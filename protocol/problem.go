@@ -17,6 +17,9 @@ type Problem struct {
 	// TriesLeft and Rejection come with wrong_number.
 	TriesLeft *int   `json:"tries_left,omitempty"`
 	Rejection string `json:"rejection,omitempty"`
+	// Successor comes with enrollment_revoked where another device took the
+	// place of this one: its id.
+	Successor string `json:"successor,omitempty"`
 	// RetryAfter is the header of that name, in seconds; 0 where there is none.
 	RetryAfter int `json:"-"`
 }
@@ -54,6 +57,11 @@ const (
 	ProblemRoleForbidden   = "key_role_forbidden"
 	ProblemDecisionRefused = "decision_refused"
 	ProblemSuccession      = "succession_refused"
+	// ProblemCertExpired: the client certificate's time is over; for a while it
+	// is still taken where it is renewed.
+	ProblemCertExpired = "certificate_expired"
+	// ProblemKeyExpired: the certificate of the key that signed has expired.
+	ProblemKeyExpired = "key_expired"
 	// ProblemSuspended: the device is held off until somebody has looked at it.
 	ProblemSuspended   = "device_suspended"
 	ProblemOTPUnknown  = "otp_unknown"

@@ -113,10 +113,13 @@ const (
 	MethodOTP         = "otp"
 )
 
-// ValidMethod reports whether m is one of the methods.
-func ValidMethod(m string) bool {
-	return slices.Contains([]string{MethodPush, MethodPIN, MethodFingerprint, MethodCustom, MethodOTP}, m)
+// Methods are all methods, in the order of telling.
+func Methods() []string {
+	return []string{MethodPush, MethodPIN, MethodFingerprint, MethodCustom, MethodOTP}
 }
+
+// ValidMethod reports whether m is one of the methods.
+func ValidMethod(m string) bool { return slices.Contains(Methods(), m) }
 
 // State of a transaction. Every state but StatePending is final.
 type State string

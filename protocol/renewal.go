@@ -10,7 +10,12 @@ import (
 // PathRenewals/{id}/activation and PathRenewals/{id}/acknowledgement.
 const PathRenewals = PathEnrollment + "/renewals"
 
-const typSuccession = "key-succession+jwt"
+// The same words mean another thing when a device enrolls once more, so that none
+// can be taken for the other.
+const (
+	typSuccession  = "key-succession+jwt"
+	typPredecessor = "device-succession+jwt"
+)
 
 // RenewalStart is the first step, POST PathRenewals: one key of the device,
 // with fresh attestation, signed over by the key that it takes the place of. The
@@ -64,21 +69,29 @@ type Succession struct {
 
 // SignSuccession validates s and signs it with the old key.
 func SignSuccession(old crypto.Signer, s *Succession) (string, error) {
+	return s.sign(old, typSuccession)
+}
+
+func (s *Succession) sign(old crypto.Signer, typ string) (string, error) {
 	if err := s.validate(); err != nil {
 		return "", err
 	}
-	return sign(old, typSuccession, s)
+	return sign(old, typ, s)
 }
 
 // ParseSuccession verifies a succession with the one key that may have signed
 // it.
 func ParseSuccession(compact string, old crypto.PublicKey) (*Succession, error) {
+	return parseSuccession(compact, typSuccession, old)
+}
+
+func parseSuccession(compact, typ string, old crypto.PublicKey) (*Succession, error) {
 	keys, err := NewKeys(old)
 	if err != nil {
 		return nil, err
 	}
 	s := new(Succession)
-	if err := verify(compact, typSuccession, keys, s); err != nil {
+	if err := verify(compact, typ, keys, s); err != nil {
 		return nil, err
 	}
 	return s, s.validate()

@@ -120,6 +120,13 @@ func bareRequest() *protocol.Request {
 	return r
 }
 
+// fingerprintRequest is of class C1.
+func fingerprintRequest() *protocol.Request {
+	r := bareRequest()
+	r.ID, r.Type, r.Method, r.Class, r.NumberMatch = "txn-3", "unlock", protocol.MethodFingerprint, protocol.C1, &protocol.NumberMatch{Digits: 6}
+	return r
+}
+
 func (v *vectors) makeMessages() {
 	issuer, device, approval := newTestKey("issuer"), newTestKey("device"), newTestKey("approval")
 	full, bare := request(), bareRequest()
@@ -136,7 +143,8 @@ func (v *vectors) makeMessages() {
 	n := v.add("decision-not-me", typDecision, "device", "request-c0", notMe, must(protocol.SignDecision(device, notMe)))
 	push := decision(c0, bare)
 	push.Prev, push.UV.Method = protocol.Hash([]byte(n)), protocol.UVNone
-	v.add("decision-approve-c0", typDecision, "device", "request-c0", push, must(protocol.SignDecision(device, push)))
+	p := v.add("decision-approve-c0", typDecision, "device", "request-c0", push, must(protocol.SignDecision(device, push)))
+	v.makeFingerprint(p)
 
 	for _, r := range []struct {
 		name, about string
@@ -155,11 +163,26 @@ func (v *vectors) makeMessages() {
 	v.add("succession", typSuccession, "approval", "", s, must(protocol.SignSuccession(approval, s)))
 }
 
+// makeFingerprint is a request for a finger, and both ways to satisfy it.
+func (v *vectors) makeFingerprint(prev string) {
+	issuer, device, approval := newTestKey("issuer"), newTestKey("device"), newTestKey("approval")
+	r := fingerprintRequest()
+	asked := v.add("request-fingerprint", typRequest, "issuer", "", r, must(protocol.SignRequest(issuer, r)))
+	finger := decision(asked, r)
+	finger.Prev, finger.UV.Method = protocol.Hash([]byte(prev)), protocol.UVFingerprint
+	f := v.add("decision-fingerprint", typDecision, "device", "request-fingerprint", finger, must(protocol.SignDecision(device, finger)))
+	pin := decision(asked, r)
+	pin.Prev, pin.UV.Class = protocol.Hash([]byte(f)), protocol.C2
+	v.add("decision-pin-instead", typDecision, "approval", "request-fingerprint", pin, must(protocol.SignDecision(approval, pin)))
+}
+
 func (v *vectors) makeRest() {
-	for name, r := range map[string]*protocol.Request{"request-c2": request(), "request-c0": bareRequest()} {
+	for name, r := range map[string]*protocol.Request{"request-c2": request(), "request-c0": bareRequest(), "request-fingerprint": fingerprintRequest()} {
 		for _, tz := range []string{"UTC", "Europe/Berlin", "Asia/Kolkata", "America/St_Johns"} {
-			rec := must(protocol.Display(r, protocol.DisplayVersion, "en", tz))
-			v.Displays = append(v.Displays, displayVector{name, protocol.DisplayVersion, "en", tz, rec, rec.Hash()})
+			for _, language := range protocol.Languages() {
+				rec := must(protocol.Display(r, protocol.DisplayVersion, language, tz))
+				v.Displays = append(v.Displays, displayVector{name, protocol.DisplayVersion, language, tz, rec, rec.Hash()})
+			}
 		}
 	}
 	sortDisplays(v.Displays)

@@ -133,7 +133,7 @@ func TestVectorDisplays(t *testing.T) {
 		if err != nil || !slices.Equal(rec, protocol.Record(d.Lines)) || rec.Hash() != d.Hash {
 			t.Errorf("%s in %s: %q, %v", d.Request, d.TZ, rec, err)
 		}
-		checkRecord(t, rec)
+		checkRecord(t, d.Lang, rec)
 	}
 }
 
@@ -212,7 +212,7 @@ func invalidVectors(tb testing.TB, typ string) []string {
 
 func sortDisplays(d []displayVector) {
 	slices.SortFunc(d, func(a, b displayVector) int {
-		return cmp.Or(cmp.Compare(a.Request, b.Request), cmp.Compare(a.TZ, b.TZ))
+		return cmp.Or(cmp.Compare(a.Request, b.Request), cmp.Compare(a.TZ, b.TZ), cmp.Compare(a.Lang, b.Lang))
 	})
 }
 
@@ -223,7 +223,7 @@ func TestVectorsWithAnotherImplementation(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	want := "messages 11, displays 8, good 27, bad 7, evidence 3, ok\n"
+	want := "messages 14, displays 48, good 27, bad 7, evidence 3, ok\n"
 	if string(out) != want {
 		t.Errorf("said %q, want %q", out, want)
 	}

@@ -7,9 +7,12 @@ import (
 	"log/slog"
 	"os"
 
+	"countersign/internal/zone"
+	"countersign/ipc"
 	"countersign/session/logind"
 	"countersign/session/notify"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // Ways to prompt, as Config names them.
@@ -42,7 +45,10 @@ type Config struct {
 // WAYLAND_DISPLAY, DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR, the locale and
 // PATH. It fails when there is no way to ask, and says what is missing.
 func New(c Config) (*Session, error) {
-	s := &Session{Service: c.Service, Log: c.Log, Ready: c.Ready, strangers: newStrangers(c.Log, c.Incidents)}
+	s := &Session{
+		Service: c.Service, Log: c.Log, Ready: c.Ready, View: Here(), Text: text.In(text.Preferred()),
+		strangers: newStrangers(c.Log, c.Incidents),
+	}
 	seat := logind.New(c.Log)
 	seat.Stranger = s.strangers.saw
 	s.Seat = seat
@@ -70,6 +76,12 @@ func New(c Config) (*Session, error) {
 	return s, nil
 }
 
+// Here is how records are rendered for the user of this process: in their
+// language and time zone, as the environment says.
+func Here() ipc.View {
+	return ipc.View{Language: text.Preferred(), TimeZone: zone.Local()}
+}
+
 func (s *Session) useDesktop(c Config) error {
 	display := os.Getenv("DISPLAY")
 	if display == "" && os.Getenv("WAYLAND_DISPLAY") == "" {
@@ -89,6 +101,11 @@ func (s *Session) useDesktop(c Config) error {
 	}
 	n := notify.New(address, c.Log)
 	n.Stranger = s.strangers.saw
+	n.Words = notify.Words{
+		Open:    s.Text.T("Open"),
+		Middle:  s.Text.T("Middle-click to open."),
+		Command: s.Text.T("To answer, run: countersign requests"),
+	}
 	s.Notifier = n
 	s.Prompter = &prompt.Pinentry{Program: program, Display: display, Locale: locale()}
 	return nil
@@ -100,6 +117,7 @@ func (s *Session) useTerminal() error {
 		return err
 	}
 	t := NewTerminal(tty)
+	t.Text = s.Text
 	s.Notifier, s.Prompter = ownTTY{t}, t
 	s.Remote = true // whoever started it there is there
 	return nil

@@ -3,6 +3,7 @@ package session_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"countersign/internal/testenv"
 	"countersign/ipc"
@@ -325,5 +326,13 @@ func TestTheEndOfAnEnrollmentIsTold(t *testing.T) {
 	waitTold(t, d, "The server ended your enrollment")
 	if !strings.Contains(d.NotificationLog(), "alice at https://bank.example") {
 		t.Error("it is not said which one")
+	}
+	by := time.Now().AddDate(0, 0, 9)
+	svc.mu.Lock()
+	svc.emit(ipc.Event{Kind: ipc.EventProfile, Profile: &ipc.Profile{ID: "p_x", User: "alice", Server: "https://bank.example", State: "active", RenewBy: &by}})
+	svc.mu.Unlock()
+	waitTold(t, d, "Renew your key")
+	if !strings.Contains(d.NotificationLog(), "countersign renew p_x") {
+		t.Error("it is not said how")
 	}
 }

@@ -79,11 +79,11 @@ func (l *loop) handle(e event) {
 	case e.Kind == ipc.EventResult && e.Result != nil:
 		l.result(*e.Result)
 	case e.Kind == ipc.EventTouch:
-		l.tellNow(touchNote(e.Request))
+		l.tellNow(l.touchNote(e.Request))
 	case e.Kind == ipc.EventVerify:
-		l.tellNow(verifyNote(e.Hint, e.Request))
+		l.tellNow(l.verifyNote(e.Hint, e.Request))
 	case e.Kind == ipc.EventProfile && e.Profile != nil:
-		if n, worth := profileNote(*e.Profile); worth {
+		if n, worth := l.profileNote(*e.Profile); worth {
 			l.tell(n)
 		}
 	case e.Kind == ipc.EventReady:
@@ -156,7 +156,7 @@ func (l *loop) caughtUp() {
 // closed handles a request that ended without an answer from here.
 func (l *loop) closed(r ipc.Request) {
 	if o := l.open[r.ID]; o != nil {
-		l.tell(ended(o.request, r.Status))
+		l.tell(l.ended(o.request, r.Status))
 	}
 	l.gone(r.ID)
 }
@@ -167,7 +167,7 @@ func (l *loop) result(r ipc.Result) {
 		o.result = &r
 	} else if client, ok := l.unconfirmed[r.ID]; ok && r.Confirmed {
 		delete(l.unconfirmed, r.ID)
-		l.tell(sent(client, r))
+		l.tell(l.sent(client, r))
 	}
 	l.gone(r.ID)
 }

@@ -24,6 +24,7 @@ import (
 	"countersign/session/logind"
 	"countersign/session/notify"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // Service is what the session needs of countersignd; *ipc.Caller has it.
@@ -73,8 +74,10 @@ type Session struct {
 	Seat Seat
 	// Remote lets prompts appear in a remote session too.
 	Remote bool
-	// View is how display records are rendered for the person here.
+	// View is how display records are rendered for the person here, Text what
+	// else is said to them.
 	View ipc.View
+	Text text.Printer
 	Log  *slog.Logger
 	// Ready, unless nil, is called once: when the service has first told
 	// everything that is pending.

@@ -8,12 +8,16 @@ import (
 	"countersign/ipc"
 	"countersign/session/notify"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // Terminal is notifier and prompter in one, on a terminal that the session has
 // for itself. A request that arrives is shown at once; one that was left
 // without an answer waits for Return to be pressed.
 type Terminal struct {
+	// Text speaks the person's language; it is set before use.
+	Text text.Printer
+
 	tty   *prompt.TTY
 	opens chan struct{}
 	again chan struct{}
@@ -116,7 +120,7 @@ func (t *Terminal) serve(ctx context.Context) error {
 	case !arrived:
 		t.turn.Lock()
 		defer t.turn.Unlock()
-		fmt.Fprintf(t.tty, "%s. Press Return to see it.\n", note.Summary)
+		fmt.Fprintln(t.tty, t.Text.T("%s. Press Return to see it.", note.Summary))
 		if err := t.tty.WaitReturn(ctx); err != nil {
 			if ctx.Err() != nil {
 				return nil

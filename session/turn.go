@@ -39,9 +39,9 @@ func (l *loop) offer(why notify.Why) {
 	case len(waiting) == 0, held == away:
 		l.Notifier.Withdraw()
 	case held == locked:
-		l.Notifier.Offer(lockedNote(len(waiting)), why)
+		l.Notifier.Offer(l.lockedNote(len(waiting)), why)
 	default:
-		l.Notifier.Offer(waitingNote(waiting), why)
+		l.Notifier.Offer(l.waitingNote(waiting), why)
 	}
 }
 
@@ -113,10 +113,10 @@ func (l *loop) finish(o outcome) {
 	case o.decided:
 		l.decided(open, o)
 	case open.result != nil:
-		l.tell(ended(open.request, open.result.Status))
+		l.tell(l.ended(open.request, open.result.Status))
 	case o.err != nil:
 		l.Log.Error("the request could not be asked about", "request", o.id, "error", o.err)
-		l.tell(failedNote(open.request, o.err))
+		l.tell(l.failedNote(open.request, o.err))
 	case !open.taken && l.index(o.id) >= 0:
 		l.skipped[o.id] = true
 	}
@@ -136,7 +136,7 @@ func (l *loop) decided(open *opened, o outcome) {
 	}
 	if o.err != nil {
 		l.Log.Warn("the answer was refused", "request", open.request.ID, "error", o.err)
-		l.tell(refusedNote(open.request, o.err))
+		l.tell(l.refusedNote(open.request, o.err))
 		if !unclear(o.err) {
 			return
 		}
@@ -144,7 +144,7 @@ func (l *loop) decided(open *opened, o outcome) {
 		if i := l.index(o.result.ID); i >= 0 {
 			l.pending = slices.Delete(l.pending, i, i+1)
 		}
-		l.tell(sent(client, o.result))
+		l.tell(l.sent(client, o.result))
 		if o.result.Confirmed {
 			return
 		}

@@ -2,8 +2,8 @@ package session
 
 import (
 	"errors"
-	"fmt"
 	"strings"
+	"time"
 	"unicode"
 
 	"countersign/ipc"
@@ -29,84 +29,103 @@ func clientName(r ipc.Request) string {
 }
 
 // waitingNote says who asks, and no more: any program of the user can read it.
-func waitingNote(waiting []ipc.Request) notify.Note {
+func (s *Session) waitingNote(waiting []ipc.Request) notify.Note {
 	next := clientName(waiting[0])
 	if len(waiting) == 1 {
-		return notify.Note{Summary: "Approval request from " + next, Body: "Open it to answer."}
+		return notify.Note{Summary: s.Text.T("Approval request from %s", next), Body: s.Text.T("Open it to answer.")}
 	}
 	return notify.Note{
-		Summary: fmt.Sprintf("%d approval requests", len(waiting)),
-		Body:    "The next is from " + next + ". Open it to answer.",
+		Summary: s.Text.T("%d approval requests", len(waiting)),
+		Body:    s.Text.T("The next is from %s. Open it to answer.", next),
 	}
 }
 
 // lockedNote says that something waits, to whoever sees a locked screen.
-func lockedNote(count int) notify.Note {
-	if count == 1 {
-		return notify.Note{Summary: "A request is waiting", Body: "Unlock the screen to answer."}
+func (s *Session) lockedNote(count int) notify.Note {
+	n := notify.Note{Summary: s.Text.T("A request is waiting"), Body: s.Text.T("Unlock the screen to answer.")}
+	if count > 1 {
+		n.Summary = s.Text.T("%d requests are waiting", count)
 	}
-	return notify.Note{Summary: fmt.Sprintf("%d requests are waiting", count), Body: "Unlock the screen to answer."}
+	return n
 }
 
 // verifyNote says what the service waits for while it verifies the person.
-func verifyNote(hint string, r *ipc.Request) notify.Note {
-	n := notify.Note{Summary: "Confirm that it is you"}
-	switch hint {
-	case "place_finger":
-		n.Summary = "Touch the fingerprint reader"
-	case "retry":
-		n.Summary = "Touch the fingerprint reader once more"
+func (s *Session) verifyNote(hint string, r *ipc.Request) notify.Note {
+	n := notify.Note{Summary: s.Text.T("Confirm that it is you")}
+	if hint == "place_finger" {
+		n.Summary = s.Text.T("Touch the fingerprint reader")
 	}
 	if r != nil {
-		n.Body = "It is for the answer to " + clientName(*r) + "."
+		n.Body = s.Text.T("It is for the answer to %s.", clientName(*r))
 	}
 	return n
 }
 
 // touchNote asks for the touch that a token waits for. Without a request it is
 // an enrollment's.
-func touchNote(r *ipc.Request) notify.Note {
+func (s *Session) touchNote(r *ipc.Request) notify.Note {
 	if r == nil {
-		return notify.Note{Summary: "Touch your token", Body: "It waits to go on with the enrollment."}
+		return notify.Note{Summary: s.Text.T("Touch your token"), Body: s.Text.T("It waits to go on with the enrollment.")}
 	}
-	return notify.Note{Summary: "Touch your token", Body: "It waits to sign the answer to " + clientName(*r) + "."}
+	return notify.Note{Summary: s.Text.T("Touch your token"), Body: s.Text.T("It waits to sign the answer to %s.", clientName(*r))}
 }
 
 // sent tells what the server made of a decision, and says "sent" only when
 // the server has confirmed it.
-func sent(client string, r ipc.Result) notify.Note {
-	if !r.Confirmed {
-		return notify.Note{
-			Summary: "Not confirmed yet: " + done(r.Decision) + " for " + client,
-			Body:    "The decision is stored and will be sent.",
-		}
+func (s *Session) sent(client string, r ipc.Result) notify.Note {
+	approved := r.Decision == ipc.Approve
+	switch {
+	case !r.Confirmed && approved:
+		return notify.Note{Summary: s.Text.T("Not confirmed yet: approved for %s", client), Body: s.Text.T("The decision is stored and will be sent.")}
+	case !r.Confirmed:
+		return notify.Note{Summary: s.Text.T("Not confirmed yet: denied for %s", client), Body: s.Text.T("The decision is stored and will be sent.")}
+	case approved && r.Status == statusApproved:
+		return notify.Note{Summary: s.Text.T("Sent to %s: approved", client)}
+	case !approved && r.Status == statusDenied:
+		return notify.Note{Summary: s.Text.T("Sent to %s: denied", client)}
 	}
-	if r.Status == done(r.Decision) {
-		return notify.Note{Summary: "Sent to " + client + ": " + r.Status}
+	return notify.Note{
+		Summary: s.Text.T("The request from %s is over", client),
+		Body:    s.status(r.Status) + ". " + s.Text.T("Your decision came too late or did not count."),
 	}
-	return notify.Note{Summary: "The request from " + client + " is " + r.Status, Body: "Your decision came too late or did not count."}
 }
 
-func done(decision string) string {
-	if decision == ipc.Approve {
-		return "approved"
+// The statuses that a decision asks for, as the service says them.
+const (
+	statusApproved = "approved"
+	statusDenied   = "denied"
+)
+
+// status is a final status in words.
+func (s *Session) status(status string) string {
+	switch status {
+	case statusApproved:
+		return s.Text.T("It was approved")
+	case statusDenied:
+		return s.Text.T("It was denied")
+	case "expired":
+		return s.Text.T("It has expired")
+	case "cancelled":
+		return s.Text.T("It was cancelled")
+	case "failed":
+		return s.Text.T("It has failed")
 	}
-	return "denied"
+	return status
 }
 
-func ended(r ipc.Request, status string) notify.Note {
-	return notify.Note{Summary: "The request from " + clientName(r) + " is over", Body: status}
+func (s *Session) ended(r ipc.Request, status string) notify.Note {
+	return notify.Note{Summary: s.Text.T("The request from %s is over", clientName(r)), Body: s.status(status)}
 }
 
-func failedNote(r ipc.Request, err error) notify.Note {
-	return notify.Note{Summary: "The request from " + clientName(r) + " could not be shown", Body: explain(err)}
+func (s *Session) failedNote(r ipc.Request, err error) notify.Note {
+	return notify.Note{Summary: s.Text.T("The request from %s could not be shown", clientName(r)), Body: s.explain(err)}
 }
 
-func refusedNote(r ipc.Request, err error) notify.Note {
+func (s *Session) refusedNote(r ipc.Request, err error) notify.Note {
 	if unclear(err) {
-		return notify.Note{Summary: "Not confirmed yet: the answer to " + clientName(r), Body: explain(err)}
+		return notify.Note{Summary: s.Text.T("Not confirmed yet: the answer to %s", clientName(r)), Body: s.explain(err)}
 	}
-	return notify.Note{Summary: "Not sent to " + clientName(r), Body: explain(err)}
+	return notify.Note{Summary: s.Text.T("Not sent to %s", clientName(r)), Body: s.explain(err)}
 }
 
 // unclear reports whether the service may have taken the decision though the
@@ -118,14 +137,14 @@ func unclear(err error) bool {
 
 // explain is an error in words for people. Only the service's own words are
 // safe to show anywhere; the rest is in the log.
-func explain(err error) string {
+func (s *Session) explain(err error) string {
 	refused, ok := errors.AsType[*ipc.Error](err)
 	if !ok {
-		return "See the log of the session helper."
+		return s.Text.T("See the log of the session helper.")
 	}
 	text := strings.TrimSuffix(refused.Message, ".") + "."
 	if refused.TriesLeft != nil {
-		text += fmt.Sprintf(" Tries left: %d.", *refused.TriesLeft)
+		text += " " + s.Text.T("Tries left: %d.", *refused.TriesLeft)
 	}
 	if refused.Cure != "" {
 		text += "\n" + refused.Cure
@@ -135,13 +154,19 @@ func explain(err error) string {
 
 // profileNote tells that the server has ended an enrollment or holds it off, and
 // which one it is. The rest is not worth a word.
-func profileNote(p ipc.Profile) (n notify.Note, worth bool) {
-	account := p.User + " at " + p.Server
+func (s *Session) profileNote(p ipc.Profile) (n notify.Note, worth bool) {
 	switch p.State {
 	case "revoked":
-		return notify.Note{Summary: "The server ended your enrollment", Body: account + ". Ask for a new link to enroll again."}, true
+		return notify.Note{Summary: s.Text.T("The server ended your enrollment"), Body: s.Text.T("%s at %s. Ask for a new link to enroll again.", p.User, p.Server)}, true
+	case "active":
+		if p.RenewBy != nil {
+			return notify.Note{
+				Summary: s.Text.T("Renew your key for %s", p.User),
+				Body:    s.Text.T("Its certificate at %s ends on %s. Run: countersign renew %s", p.Server, p.RenewBy.Local().Format(time.DateOnly), p.ID),
+			}, true
+		}
 	case "suspended":
-		return notify.Note{Summary: "The server suspended this device", Body: account + ". See: countersign doctor"}, true
+		return notify.Note{Summary: s.Text.T("The server suspended this device"), Body: s.Text.T("%s at %s. See: countersign doctor", p.User, p.Server)}, true
 	}
 	return notify.Note{}, false
 }

@@ -4,9 +4,11 @@ import (
 	"crypto/subtle"
 	"errors"
 	"net/http"
+	"time"
 
 	"countersign/protocol"
 	"countersign/tokenserver/admin"
+	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
 )
@@ -51,13 +53,21 @@ func (s *Server) authenticate(r *http.Request) (c store.Client, err error) {
 type deviceHandler func(w http.ResponseWriter, r *http.Request, key string) error
 
 // device lets in who holds a device key that this server certified.
-func (s *Server) device(h deviceHandler) handler {
+func (s *Server) device(h deviceHandler) handler { return s.certified(0, h) }
+
+// renewer is device, and lets in a certificate for some time after its end, since
+// it is what a new one is asked for with.
+func (s *Server) renewer(h deviceHandler) handler { return s.certified(pki.RenewalGrace, h) }
+
+func (s *Server) certified(grace time.Duration, h deviceHandler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 			return problem.New(protocol.ProblemUnauthorized, "a client certificate is expected")
 		}
 		cert := r.TLS.PeerCertificates[0]
-		if err := s.pki.VerifyDevice(cert, s.now()); err != nil {
+		if err := s.pki.VerifyDevice(cert, s.now(), grace); errors.Is(err, pki.ErrExpired) {
+			return problem.New(protocol.ProblemCertExpired, "the client certificate has expired")
+		} else if err != nil {
 			return problem.New(protocol.ProblemUnauthorized, "the client certificate is not a valid one of a device key from here")
 		}
 		key, err := protocol.Thumbprint(cert.PublicKey)

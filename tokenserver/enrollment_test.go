@@ -254,7 +254,7 @@ func TestDeviceCertificateRefused(t *testing.T) {
 	d.withCertificate(stranger.enrolled.DeviceChain, stranger.device).get(protocol.PathRequests).
 		refused(t, http.StatusUnauthorized, protocol.ProblemUnauthorized)
 	s.Skip(2 * 365 * 24 * time.Hour)
-	d.get(protocol.PathRequests).refused(t, http.StatusUnauthorized, protocol.ProblemUnauthorized)
+	d.get(protocol.PathRequests).refused(t, http.StatusUnauthorized, protocol.ProblemCertExpired)
 }
 
 func TestLockedUser(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"countersign/tokenserver/store"
 )
 
-// successor is a new approval key of a device, on its way.
+// successor is a new key of a device, on its way.
 type successor struct {
 	*device
 	key     *ecdsa.PrivateKey
@@ -52,7 +52,7 @@ func (n *successor) succeed(by *ecdsa.PrivateKey, change func(*protocol.Successi
 	}
 	word := &protocol.Succession{
 		Issuer: n.enrolled.Device, Audience: n.enrolled.Issuer, Subject: n.enrolled.Profile, IssuedAt: 1790000000,
-		Role: protocol.RoleApproval, Key: thumbprint,
+		Role: n.body.Role, Key: thumbprint,
 	}
 	if change != nil {
 		change(word)
@@ -254,10 +254,15 @@ func TestRenewalIsRefused(t *testing.T) {
 		n.body.Succession = ""
 		n.start().refused(t, http.StatusBadRequest, protocol.CodeBadJWS)
 	})
-	t.Run("a device key", func(t *testing.T) {
+	t.Run("the server's key", func(t *testing.T) {
+		n := d.renewing()
+		n.body.Role = protocol.RoleIssuer
+		n.start().refused(t, http.StatusBadRequest, protocol.ProblemBadRequest)
+	})
+	t.Run("by the key of another role", func(t *testing.T) {
 		n := d.renewing()
 		n.body.Role = protocol.RoleDevice
-		n.start().refused(t, http.StatusBadRequest, protocol.ProblemBadRequest)
+		n.start().refused(t, http.StatusUnprocessableEntity, protocol.CodeUnknownKey)
 	})
 	t.Run("lower protection", func(t *testing.T) {
 		n := d.renewing()

@@ -8,7 +8,8 @@ import (
 )
 
 // The route tables. Each route wraps its handler in who may call it: anybody,
-// client (a relying party) or device (an enrolled one).
+// client (a relying party), device (an enrolled one) or renewer (one whose
+// certificate may have expired of late).
 
 func (s *Server) relyingPartyRoutes() http.Handler {
 	return s.mux(map[string]handler{
@@ -26,9 +27,9 @@ func (s *Server) deviceRoutes() http.Handler {
 		"POST " + protocol.PathEnrollments + "/{id}/activation":   s.anybody(s.activateEnrollment),
 		"GET " + protocol.PathEnrollment:                          s.device(s.getEnrollment),
 		"DELETE " + protocol.PathEnrollment:                       s.device(s.leaveEnrollment),
-		"POST " + protocol.PathRenewals:                           s.device(s.startRenewal),
-		"POST " + protocol.PathRenewals + "/{id}/activation":      s.device(s.activateRenewal),
-		"POST " + protocol.PathRenewals + "/{id}/acknowledgement": s.device(s.acknowledgeRenewal),
+		"POST " + protocol.PathRenewals:                           s.renewer(s.startRenewal),
+		"POST " + protocol.PathRenewals + "/{id}/activation":      s.renewer(s.activateRenewal),
+		"POST " + protocol.PathRenewals + "/{id}/acknowledgement": s.renewer(s.acknowledgeRenewal),
 		"POST " + protocol.PathOTP:                                s.device(s.redeemOTP),
 		"PUT " + protocol.PathQuiet:                               s.device(s.putQuiet),
 		"GET " + protocol.PathBlocks:                              s.device(s.listBlocks),

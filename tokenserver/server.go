@@ -48,8 +48,11 @@ type Config struct {
 	AttestationRoots []roots.Dir
 	// Hold is how long a device must have been enrolled before it is asked for
 	// what is of high value; 0 is not at all.
-	Hold   time.Duration
-	Logger *slog.Logger
+	Hold time.Duration
+	// CertificateLifetime is that of devices' certificates; where zero, it is
+	// enroll.DefaultLifetime.
+	CertificateLifetime time.Duration
+	Logger              *slog.Logger
 	// Now, where nil, is time.Now.
 	Now func() time.Time
 }
@@ -107,6 +110,9 @@ func (c Config) withDefaults() Config {
 	if c.Enrollment == (enroll.Policy{}) {
 		c.Enrollment = enroll.DefaultPolicy()
 	}
+	if c.CertificateLifetime == 0 {
+		c.CertificateLifetime = enroll.DefaultLifetime
+	}
 	return c
 }
 
@@ -161,7 +167,7 @@ func (s *Server) wire(ctx context.Context, c Config) (err error) {
 	s.enroll = &enroll.Service{
 		Store: c.Store, Hub: s.hub, PKI: c.PKI, Policy: c.Enrollment, Attestation: c.Attestation,
 		Roots:  func() (*x509.CertPool, error) { return roots.Pool(c.AttestationRoots...) },
-		Issuer: s.issuer, DeviceURL: s.deviceURL, Now: c.Now,
+		Issuer: s.issuer, DeviceURL: s.deviceURL, Lifetime: c.CertificateLifetime, Now: c.Now,
 	}
 	s.desk = &enroll.Desk{Store: c.Store, Hub: s.hub, Now: c.Now}
 	office := admin.Office{Store: c.Store, Hub: s.hub, Now: c.Now}

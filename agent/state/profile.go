@@ -52,6 +52,12 @@ type Profile struct {
 	EnrolledAt    time.Time       `json:"enrolled_at"`
 	State         string          `json:"state"`
 	Reason        string          `json:"reason,omitempty"`
+	// Leaving says that the owner wants the enrollment to end: once the server
+	// has ended it, nothing of it stays.
+	Leaving bool `json:"leaving,omitempty"`
+	// Successor is the device that took the place of this one, as the server
+	// said when it ended the enrollment, or "".
+	Successor string `json:"successor,omitempty"`
 	// Blocked are the relying parties that the user wants no more of.
 	Blocked []Block `json:"blocked,omitempty"`
 

@@ -9,10 +9,12 @@ import (
 	"countersign/protocol"
 )
 
-// Renewal is a new approval key that the server has certified. Once it is saved
+// Renewal is a new key that the server has certified. Once it is saved
 // the key is the profile's, whatever happens; what is left to do is to tell the
 // server so and to give the old key back to its chip.
 type Renewal struct {
+	// Role is which of the profile's keys it is.
+	Role protocol.Role `json:"role"`
 	// Key is the new key's reference, Facts what was true when it was made.
 	Key   []byte   `json:"key"`
 	Facts KeyFacts `json:"facts"`
@@ -27,30 +29,40 @@ type Renewal struct {
 	Unattested string           `json:"unattested,omitempty"`
 }
 
-const renewalFile = "renewal.json"
+// renewalFile is where a renewal is, one for each role. Before device keys were
+// renewed there was none but the approval key's, without a role.
+func renewalFile(role protocol.Role) string {
+	if role == protocol.RoleDevice {
+		return "device-renewal.json"
+	}
+	return "renewal.json"
+}
 
 // SaveRenewal makes a new key a profile's, durably, in one step.
 func (d *Dir) SaveRenewal(profile string, r *Renewal) error {
-	if err := writeJSON(filepath.Join(d.root, profilesDir, profile, renewalFile), r); err != nil {
+	if err := writeJSON(filepath.Join(d.root, profilesDir, profile, renewalFile(r.Role)), r); err != nil {
 		return fmt.Errorf("state: save renewal: %w", err)
 	}
 	return nil
 }
 
-// Renewal reads a profile's renewal, or returns nil where there is none.
-func (d *Dir) Renewal(profile string) (*Renewal, error) {
-	return loadRenewal(filepath.Join(d.root, profilesDir, profile))
+// Renewal reads a profile's renewal in a role, or returns nil where there is none.
+func (d *Dir) Renewal(profile string, role protocol.Role) (*Renewal, error) {
+	return loadRenewal(filepath.Join(d.root, profilesDir, profile), role)
 }
 
 var errIncompleteRenewal = errors.New("the renewal is incomplete")
 
-func loadRenewal(dir string) (*Renewal, error) {
+func loadRenewal(dir string, role protocol.Role) (*Renewal, error) {
 	r := new(Renewal)
-	err := readJSON(filepath.Join(dir, renewalFile), r)
+	err := readJSON(filepath.Join(dir, renewalFile(role)), r)
+	if r.Role == "" {
+		r.Role = protocol.RoleApproval
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil //nolint:nilnil // absence is an answer
 	}
-	if err == nil && (len(r.Key) == 0 || r.ID == "" || len(r.Renewed.Chain) == 0) {
+	if err == nil && (r.Role != role || len(r.Key) == 0 || r.ID == "" || len(r.Renewed.Chain) == 0) {
 		err = errIncompleteRenewal
 	}
 	return r, err
@@ -66,27 +78,45 @@ func (d *Dir) CompleteRenewal(p *Profile, r *Renewal) error {
 }
 
 func completeRenewal(dir string, p *Profile, r *Renewal) error {
-	p.Keys.Approval, p.ApprovalKey = r.Key, r.Facts
-	p.Verdict, p.Unattested = r.Renewed.Attestation, r.Unattested
-	p.ApprovalChain = make([][]byte, len(r.Renewed.Chain))
-	for i, cert := range r.Renewed.Chain {
-		p.ApprovalChain[i] = cert
+	file := approvalFile
+	if r.Role == protocol.RoleDevice {
+		file = deviceFile
 	}
-	return errors.Join(writeFile(filepath.Join(dir, approvalFile), r.Key), writeJSON(filepath.Join(dir, profileFile), p))
+	r.into(p)
+	return errors.Join(writeFile(filepath.Join(dir, file), r.Key), writeJSON(filepath.Join(dir, profileFile), p))
+}
+
+// into gives p the new key.
+func (r *Renewal) into(p *Profile) {
+	chain := make([][]byte, len(r.Renewed.Chain))
+	for i, cert := range r.Renewed.Chain {
+		chain[i] = cert
+	}
+	if r.Role == protocol.RoleDevice {
+		p.Keys.Device, p.DeviceKey, p.DeviceChain = r.Key, r.Facts, chain
+		return
+	}
+	p.Keys.Approval, p.ApprovalKey, p.ApprovalChain = r.Key, r.Facts, chain
+	p.Verdict, p.Unattested = r.Renewed.Attestation, r.Unattested
 }
 
 // resumeRenewal makes good a crash between SaveRenewal and CompleteRenewal.
 func resumeRenewal(dir string, p *Profile) error {
-	r, err := loadRenewal(dir)
-	if err != nil || r == nil {
-		return err
+	for _, role := range []protocol.Role{protocol.RoleDevice, protocol.RoleApproval} {
+		r, err := loadRenewal(dir, role)
+		if err == nil && r != nil {
+			err = completeRenewal(dir, p, r)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return completeRenewal(dir, p, r)
+	return nil
 }
 
 // RemoveRenewal forgets a renewal that has come to its end.
-func (d *Dir) RemoveRenewal(profile string) error {
-	if err := removeFile(filepath.Join(d.root, profilesDir, profile, renewalFile)); err != nil {
+func (d *Dir) RemoveRenewal(profile string, role protocol.Role) error {
+	if err := removeFile(filepath.Join(d.root, profilesDir, profile, renewalFile(role))); err != nil {
 		return fmt.Errorf("state: remove renewal: %w", err)
 	}
 	return nil

@@ -36,8 +36,16 @@ const maxAnswer = 8 << 20
 // Client calls one server as one device. It is safe for concurrent use.
 type Client struct {
 	base string
-	http *http.Client
+	tls  *tls.Config
+	link atomic.Pointer[link]
 	root atomic.Pointer[[]byte]
+}
+
+// link is what goes over the connections that one certificate has made.
+type link struct {
+	http *http.Client
+	// over is closed when another certificate has taken its place.
+	over chan struct{}
 }
 
 // ForEnrollment makes a client without a certificate. Where spki is not empty
@@ -71,8 +79,24 @@ func ForDevice(base string, root []byte, cert tls.Certificate) (*Client, error) 
 	return newClient(base, cfg), nil
 }
 
+// Authenticate makes new connections from now on, with another certificate. A poll
+// under way begins anew; other calls under way end as they began.
+func (c *Client) Authenticate(cert tls.Certificate) {
+	cfg := c.tls.Clone()
+	cfg.Certificates = []tls.Certificate{cert}
+	old := c.link.Swap(newLink(cfg))
+	close(old.over)
+	old.http.CloseIdleConnections()
+}
+
 func newClient(base string, cfg *tls.Config) *Client {
-	return &Client{base: base, http: &http.Client{
+	c := &Client{base: base, tls: cfg}
+	c.link.Store(newLink(cfg))
+	return c
+}
+
+func newLink(cfg *tls.Config) *link {
+	return &link{over: make(chan struct{}), http: &http.Client{
 		Transport: &http.Transport{
 			Proxy:               http.ProxyFromEnvironment,
 			TLSClientConfig:     cfg,
@@ -99,7 +123,7 @@ func hostOf(base string) string {
 }
 
 // Close drops idle connections.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+func (c *Client) Close() { c.link.Load().http.CloseIdleConnections() }
 
 // Start does the first step of an enrollment.
 func (c *Client) Start(ctx context.Context, s protocol.EnrollmentStart) (a protocol.EnrollmentStarted, err error) {
@@ -109,6 +133,12 @@ func (c *Client) Start(ctx context.Context, s protocol.EnrollmentStart) (a proto
 // Activate does the second.
 func (c *Client) Activate(ctx context.Context, id string, s protocol.Activation) (a protocol.Enrolled, err error) {
 	return a, c.callJSON(ctx, http.MethodPost, protocol.PathEnrollments+"/"+url.PathEscape(id)+"/activation", s, &a)
+}
+
+// Leave ends the enrollment. A device that has none any more is refused, which
+// Final says.
+func (c *Client) Leave(ctx context.Context) error {
+	return c.callJSON(ctx, http.MethodDelete, protocol.PathEnrollment, nil, nil)
 }
 
 // State asks how the enrollment stands.
@@ -136,11 +166,34 @@ func (c *Client) Deliver(ctx context.Context, id, compact string) (a protocol.Ac
 // names, else ok is false after wait.
 func (c *Client) Fetch(ctx context.Context, etag string, wait time.Duration) (list protocol.Requests, newTag string, ok bool, err error) {
 	req := call{method: http.MethodGet, path: protocol.PathRequests, etag: etag, wait: wait}
-	resp, err := c.do(ctx, req, &list) //nolint:bodyclose // do has
+	resp, err := c.poll(ctx, req, &list) //nolint:bodyclose // do has
 	if err != nil {
 		return protocol.Requests{}, "", false, err
 	}
 	return list, resp.Header.Get("ETag"), resp.StatusCode == http.StatusOK, nil
+}
+
+// poll sends a call that waits, and sends it again where its connection's
+// certificate is replaced meanwhile.
+func (c *Client) poll(ctx context.Context, in call, out any) (*http.Response, error) {
+	for {
+		l := c.link.Load()
+		waiting, cancel := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() {
+			select {
+			case <-l.over:
+				cancel()
+			case <-done:
+			}
+		}()
+		resp, err := c.do(waiting, in, out)
+		close(done)
+		cancel()
+		if err == nil || ctx.Err() != nil || l == c.link.Load() {
+			return resp, err
+		}
+	}
 }
 
 type call struct {
@@ -172,7 +225,7 @@ func (c *Client) do(ctx context.Context, in call, out any) (*http.Response, erro
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
 	in.headers(req.Header)
-	resp, err := c.http.Do(req)
+	resp, err := c.link.Load().http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
@@ -242,6 +295,9 @@ func clean(p *protocol.Problem) {
 	}
 	if protocol.CheckText("detail", p.Detail, maxDetail) != nil {
 		p.Detail = ""
+	}
+	if protocol.CheckText("successor", p.Successor, maxCode) != nil {
+		p.Successor = ""
 	}
 	if p.State != protocol.StatePending && !p.State.Final() {
 		p.State = ""

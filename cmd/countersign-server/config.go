@@ -24,6 +24,8 @@ type config struct {
 		ApprovalAlgorithm string `toml:"approval_algorithm"`
 		// HighValueHold is a duration as Go writes it.
 		HighValueHold string `toml:"high_value_hold"`
+		// CertificateLifetime is a duration as Go writes it.
+		CertificateLifetime string `toml:"certificate_lifetime"`
 	} `toml:"enrollment"`
 	Attestation struct {
 		None    string   `toml:"none"`
@@ -38,6 +40,7 @@ func readConfig(path string) (c config, err error) {
 	def := enroll.DefaultPolicy()
 	c.Enrollment.Mode, c.Enrollment.Max = def.Mode, def.Max
 	c.Enrollment.HighValueHold = "12h"
+	c.Enrollment.CertificateLifetime = enroll.DefaultLifetime.String()
 	c.Attestation.None = noneAccept
 	if path == "" {
 		return c, nil
@@ -63,6 +66,9 @@ func (c config) validate() error {
 		return err
 	}
 	if _, err := c.hold(); err != nil {
+		return err
+	}
+	if _, err := c.lifetime(); err != nil {
 		return err
 	}
 	if none := c.Attestation.None; none != noneAccept && none != noneRefuse {
@@ -107,6 +113,21 @@ func (c config) hold() (time.Duration, error) {
 	d, err := time.ParseDuration(c.Enrollment.HighValueHold)
 	if err != nil || d < 0 || d > maxHold {
 		return 0, problem.New(problem.BadConfig, `enrollment: high_value_hold is a time such as "12h", at most %v, or "0s" for none`, maxHold)
+	}
+	return d, nil
+}
+
+// The bounds of a certificate's lifetime.
+const (
+	minLifetime = time.Minute
+	maxLifetime = 10 * 365 * 24 * time.Hour
+)
+
+// lifetime is how long the certificates of a device's keys are good for.
+func (c config) lifetime() (time.Duration, error) {
+	d, err := time.ParseDuration(c.Enrollment.CertificateLifetime)
+	if err != nil || d < minLifetime || d > maxLifetime {
+		return 0, problem.New(problem.BadConfig, `enrollment: certificate_lifetime is a time such as "8760h", from %v to %v`, minLifetime, maxLifetime)
 	}
 	return d, nil
 }

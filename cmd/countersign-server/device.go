@@ -26,6 +26,10 @@ type deviceJSON struct {
 	Provider string            `json:"provider"`
 	State    store.DeviceState `json:"state"`
 	Reason   string            `json:"reason,omitempty"`
+	// Succeeds is the device that this one was before, by its own key's word;
+	// Successor the one that replaced it.
+	Succeeds  string `json:"succeeds,omitempty"`
+	Successor string `json:"successor,omitempty"`
 	// Suspended is why the device is held off for now, and QuietUntil how long
 	// it asked to be left in peace.
 	Suspended  string     `json:"suspended,omitempty"`
@@ -58,7 +62,7 @@ func (c *cli) listDevices(ctx context.Context, s *state, user string) error {
 	for i, d := range devices {
 		out[i] = deviceJSON{
 			d.ID, d.User, d.Profile, d.Facts.Name, d.Facts.Platform, d.Facts.Agent, d.Facts.Provider,
-			d.State, d.Reason, d.Suspended, d.QuietAt(time.Now()), d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
+			d.State, d.Reason, d.Succeeds, d.Successor, d.Suspended, d.QuietAt(time.Now()), d.Verdict, d.DeviceVerdict, d.CreatedAt.UTC(), d.ChangedAt.UTC(),
 		}
 		rows[i] = []string{d.ID, d.User, d.Facts.Name, d.Facts.Provider, standing(d), rfc3339(d.CreatedAt), protection(d.Verdict), protection(d.DeviceVerdict)}
 	}
@@ -71,6 +75,9 @@ func standing(d store.Device) string {
 	out := string(d.State)
 	if d.Reason != "" {
 		out += " (" + d.Reason + ")"
+	}
+	if d.Succeeds != "" {
+		out += ", succeeds " + d.Succeeds
 	}
 	if d.Suspended != "" {
 		out += ", suspended (" + d.Suspended + ")"

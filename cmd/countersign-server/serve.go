@@ -61,6 +61,10 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 	if err != nil {
 		return err
 	}
+	lifetime, err := conf.lifetime()
+	if err != nil {
+		return err
+	}
 	cert, err := f.certificate()
 	if err != nil {
 		return err
@@ -74,7 +78,8 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 	srv, err := tokenserver.New(ctx, tokenserver.Config{
 		Store: s.store, PKI: s.pki, Listen: f.listen, DeviceListen: f.deviceListen,
 		Issuer: f.issuer, DeviceURL: f.deviceURL, TLS: cert, Enrollment: conf.policy(),
-		Attestation: conf.attestation(), AttestationRoots: conf.roots(s.roots), Hold: hold, Logger: log,
+		Attestation: conf.attestation(), AttestationRoots: conf.roots(s.roots), Hold: hold,
+		CertificateLifetime: lifetime, Logger: log,
 	})
 	if err != nil {
 		return err

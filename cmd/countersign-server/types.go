@@ -20,12 +20,28 @@ func (c *cli) typeCommand() *cobra.Command {
 	return group("type", "The transaction types", c.typeSet(), c.typeList())
 }
 
+const methodHelp = `Add or replace a transaction type: what relying parties start by its name.
+
+The method says how the person is asked, the class how much approving takes:
+
+  push                            C0, C1  confirms; from C1 on types the number
+  push_with_pin                   C2, C3  also gives the PIN, which the chip checks;
+                                          C3 takes a touch of the token besides
+  push_with_fingerprint           C0, C1  also shows a finger, or gives the PIN
+  push_with_custom_authenticator  C0, C1  also satisfies what the computer is set
+                                          up for (polkit, a plug-in), or gives the PIN
+  otp                             C2, C3  nobody is named: whoever brings the code
+                                          from the page is asked, and gives the PIN
+
+Transactions that were started before stay as they are.`
+
 func (c *cli) typeSet() *cobra.Command {
 	var t store.Type
 	var class string
 	var minFirmware []string
 	cmd := c.withData(&cobra.Command{
 		Use: "set NAME --method METHOD --class CLASS", Short: "Add or replace a transaction type", Args: cobra.ExactArgs(1),
+		Long: methodHelp,
 		PreRunE: func(cmd *cobra.Command, args []string) error {
 			t.Name = args[0]
 			if err := t.Class.UnmarshalText([]byte(class)); err != nil {
@@ -33,6 +49,9 @@ func (c *cli) typeSet() *cobra.Command {
 			}
 			if t.Class == protocol.C0 && !cmd.Flags().Changed("digits") {
 				t.Digits = 0
+			}
+			if t.Method == protocol.MethodOTP && !cmd.Flags().Changed("ttl") {
+				t.TTL = admin.MaxOTP
 			}
 			var err error
 			t.MinFirmware, err = parseMinFirmware(minFirmware)
@@ -49,9 +68,9 @@ func (c *cli) typeSet() *cobra.Command {
 		}),
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&t.Method, "method", "", "push or push_with_pin")
+	flags.StringVar(&t.Method, "method", "", "how the person is asked: "+strings.Join(protocol.Methods(), ", "))
 	flags.StringVar(&class, "class", "", "the least that approving takes: C0 to C3")
-	flags.DurationVar(&t.TTL, "ttl", 5*time.Minute, "how long a transaction lives, at most 24h")
+	flags.DurationVar(&t.TTL, "ttl", 5*time.Minute, "how long a transaction lives, at most 24h; 2m for otp")
 	flags.IntVar(&t.Digits, "digits", admin.DefaultDigits, "digits of the number to type, 4 to 9")
 	flags.BoolVar(&t.HighValue, "high-value", false, "mark the request as high value")
 	flags.StringSliceVar(&t.Require, "require", nil, "what the key that approves must be: attested, pin-bound, touch-bound")
@@ -59,7 +78,14 @@ func (c *cli) typeSet() *cobra.Command {
 	flags.StringArrayVar(&t.DenyVendors, "deny-vendor", nil, "a vendor whose chips may not be used; repeatable")
 	_ = cmd.MarkFlagRequired("method")
 	_ = cmd.MarkFlagRequired("class")
+	completeFlag(cmd, "method", protocol.Methods())
+	completeFlag(cmd, "class", []string{"C0", "C1", "C2", "C3"})
+	completeFlag(cmd, "require", []string{store.RequireAttested, store.RequirePINBound, store.RequireTouchBound})
 	return cmd
+}
+
+func completeFlag(cmd *cobra.Command, name string, values []string) {
+	_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func parseMinFirmware(args []string) (map[string]string, error) {

@@ -8,12 +8,17 @@ import (
 
 	"countersign/internal/secret"
 	"countersign/ipc"
+	"countersign/session"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // codeUnconfirmed is said of a decision that is safe on disk and has no
 // receipt yet.
 const codeUnconfirmed = "not_confirmed"
+
+// codeNoAnswer is said where a person was asked and answered nothing.
+const codeNoAnswer = "no_answer"
 
 func (a *app) approveCommand() *cobra.Command {
 	var number string
@@ -36,7 +41,7 @@ func (a *app) denyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "deny ID", Short: "Deny a request", Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := a.service().Show(cmd.Context(), args[0], ipc.View{})
+			d, err := a.service().Show(cmd.Context(), args[0], session.Here())
 			if err != nil {
 				return err
 			}
@@ -62,7 +67,7 @@ func (a *app) answer(d ipc.Display) ipc.Answer {
 }
 
 func (a *app) approve(ctx context.Context, id, number string, pinStdin bool) error {
-	d, err := a.service().Show(ctx, id, ipc.View{})
+	d, err := a.service().Show(ctx, id, session.Here())
 	if err != nil {
 		return err
 	}
@@ -94,7 +99,7 @@ func (a *app) approve(ctx context.Context, id, number string, pinStdin bool) err
 // not bring.
 func (a *app) complete(ctx context.Context, d ipc.Display, ans ipc.Answer) (number string, pin secret.Value, err error) {
 	number, pin = ans.Number, ans.PIN
-	needNumber, needPIN := d.NumberDigits > 0 && number == "", d.PINNeeded && pin.Empty()
+	needNumber, needPIN := d.NumberDigits > 0 && number == "", (d.PINNeeded || d.Verify != "" && a.onTerminal()) && pin.Empty()
 	if !needNumber && !needPIN {
 		return number, pin, nil
 	}
@@ -103,13 +108,14 @@ func (a *app) complete(ctx context.Context, d ipc.Display, ans ipc.Answer) (numb
 		return number, pin, err
 	}
 	defer tty.Close()
+	q := prompt.Question{Display: d, Text: text.In(d.Language)}
 	if needNumber {
-		if number, err = prompt.ReadNumber(ctx, tty, d.NumberDigits); err != nil {
+		if number, err = prompt.ReadNumber(ctx, tty, q); err != nil {
 			return number, pin, noAnswer(err)
 		}
 	}
 	if needPIN {
-		if pin, err = prompt.ReadPIN(ctx, tty, "PIN: "); err != nil {
+		if pin, err = prompt.ReadPINFor(ctx, tty, q); err != nil {
 			return number, pin, noAnswer(err)
 		}
 	}

@@ -21,6 +21,7 @@ func (a *app) doctorCommand() *cobra.Command {
 
 func (a *app) doctor(ctx context.Context) error {
 	checks := append(a.checkService(ctx), checkDesktop()...)
+	checks = append(checks, checkPictures(ctx))
 	err := a.print(map[string]any{"checks": checks}, func() {
 		for _, c := range checks {
 			a.say("%-4s  %-8s  %s", c.Status, c.Code, c.Detail)

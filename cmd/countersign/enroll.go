@@ -122,12 +122,15 @@ func (a *app) sayEnrolled(server string, done ipc.Enrolled) {
 }
 
 // linkServer is the server that a link names, for a person to look at. The
-// service judges the link.
+// service judges the link. A name that could look like another is refused.
 func linkServer(link string) (string, error) {
 	_, query, _ := strings.Cut(link, "?")
 	q, err := url.ParseQuery(query)
-	if server, ok := strings.CutPrefix(q.Get("server"), "https://"); ok && err == nil {
-		return "https://" + server, nil
+	if err == nil && len(q["server"]) == 1 {
+		u, err := url.Parse(q.Get("server"))
+		if err == nil && u.Scheme == "https" && u.User == nil && u.Host != "" && strings.Trim(strings.ToLower(u.Host), "abcdefghijklmnopqrstuvwxyz0123456789-.:[]") == "" {
+			return "https://" + u.Host, nil
+		}
 	}
 	return "", ipc.Errorf(ipc.CodeBadRequest, "copy the whole link, in quotes", "this is not an enrollment link")
 }
@@ -135,7 +138,7 @@ func linkServer(link string) (string, error) {
 // noAnswer puts a prompt that was left into words.
 func noAnswer(err error) error {
 	if errors.Is(err, prompt.ErrNoAnswer) {
-		return ipc.Errorf("no_answer", "", "nothing was answered, and so nothing was done")
+		return ipc.Errorf(codeNoAnswer, "", "nothing was answered, and so nothing was done")
 	}
 	return err
 }

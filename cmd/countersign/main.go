@@ -47,8 +47,10 @@ func (a *app) command() *cobra.Command {
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "answer with one JSON document")
 	root.AddCommand(
 		a.enrollCommand(), a.profilesCommand(), a.statusCommand(), a.enrolledCommand(),
-		a.requestsCommand(), a.otpCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(),
-		a.keysCommand(), a.pinCommand(), a.sessionCommand(), a.muteCommand(), a.blocksCommand(), a.unblockCommand(), a.logCommand(), a.doctorCommand(),
+		a.requestsCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(),
+		a.otpCommand(), a.openCommand(), a.linkCommand(), a.qrDecodeCommand(),
+		a.keysCommand(), a.pinCommand(), a.renewCommand(), a.unenrollCommand(),
+		a.sessionCommand(), a.muteCommand(), a.blocksCommand(), a.unblockCommand(), a.logCommand(), a.doctorCommand(),
 	)
 	return root
 }

@@ -80,7 +80,7 @@ func classify(err error) (*ipc.Error, int) {
 	switch {
 	case slices.Contains([]string{ipc.CodeNotFound, ipc.CodeNotEnrolled}, e.Code):
 		return e, exitNotFound
-	case slices.Contains([]string{ipc.CodeUnreachable, ipc.CodeServer, codeUnconfirmed}, e.Code):
+	case slices.Contains([]string{ipc.CodeUnreachable, ipc.CodeServer, ipc.CodeUndelivered, codeUnconfirmed}, e.Code):
 		return e, exitUnreachable
 	}
 	return e, exitFailed

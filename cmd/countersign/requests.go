@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"countersign/ipc"
+	"countersign/session"
 	"countersign/session/prompt"
 )
 
@@ -59,7 +60,7 @@ func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID", Short: "Show the display record of a request", Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := a.service().Show(cmd.Context(), args[0], ipc.View{})
+			d, err := a.service().Show(cmd.Context(), args[0], session.Here())
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"countersign/agent/audit"
 	"countersign/agent/state"
 	"countersign/internal/version"
+	"countersign/internal/zone"
 	"countersign/ipc"
 )
 
@@ -42,7 +43,7 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, record.Close()) }()
 	core, err := agent.New(agent.Config{
 		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Audit: record, Log: log,
-		TimeZone: agent.LocalZone(), ForbidCLI: cfg.ForbidCLI, Floor: floor,
+		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ func mayImport() map[string][]string {
 	return map[string][]string{
 		"internal/secret":  {},
 		"internal/version": {},
+		"internal/zone":    {},
 
 		// The two contracts know nothing of each other.
 		"protocol": {"internal/secret"},
@@ -32,10 +33,15 @@ func mayImport() map[string][]string {
 		"agent/verify":   {},
 
 		// What the user runs knows the service's socket and nothing behind it.
-		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "internal/secret"},
+		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
 		"session/logind": {},
 		"session/notify": {},
-		"session/prompt": {"ipc", "internal/secret"},
+		"session/prompt": {"ipc", "session/text", "internal/secret"},
+		"session/text":   {},
+		// What looks at a stranger's picture, and what fetches it, know nothing.
+		"session/portal":  {},
+		"session/qr":      {},
+		"session/desktop": {},
 
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
 		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
@@ -55,8 +61,8 @@ func mayImport() map[string][]string {
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version"},
-		"cmd/countersign":        {"ipc", "session", "session/notify", "session/prompt", "internal/secret", "internal/version"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
@@ -111,8 +117,10 @@ func onlyHere() map[string][]string {
 		"github.com/google/go-tpm":            {"hsm/tpm", "tokenserver/attest"},
 		"github.com/foxboron/go-tpm-keyfiles": {"hsm/tpm"},
 		"github.com/go-piv/piv-go":            {"hsm/piv"},
-		"github.com/godbus/dbus":              {"session/logind", "session/notify", "agent/verify"},
+		"github.com/godbus/dbus":              {"session/logind", "session/notify", "session/portal", "agent/verify"},
 		"github.com/go-jose/go-jose":          {"protocol"},
+		"github.com/makiuchi-d/gozxing":       {"session/qr"},
+		"github.com/elastic/go-seccomp-bpf":   {"session/qr"},
 		"modernc.org/sqlite":                  {"tokenserver/store/sqlite"},
 		"github.com/pressly/goose":            {"tokenserver/store/sqlite"},
 		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server"},

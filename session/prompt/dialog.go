@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"countersign/internal/secret"
@@ -61,7 +62,7 @@ func (d *dialog) run(ctx context.Context) (ipc.Answer, error) {
 	needNumber := d.q.Display.NumberDigits > 0 && number == ""
 	// What is typed again is preceded by no page only if something is typed:
 	// an answer is never sent twice by itself.
-	if !d.q.asksAgain() || !needNumber && !d.q.Display.PINNeeded {
+	if !d.q.asksAgain() || !needNumber && !d.q.asksPIN() {
 		c, err := d.record(ctx)
 		switch {
 		case err != nil:
@@ -75,17 +76,18 @@ func (d *dialog) run(ctx context.Context) (ipc.Answer, error) {
 
 // record shows the display record, page by page.
 func (d *dialog) record(ctx context.Context) (choice, error) {
+	say := d.q.Text.T
 	texts := pages(d.q.Display.Lines, pageWidth, pageHeight, pageBytes, ems)
 	for i, text := range texts {
-		pg := page{title: d.title("request"), text: text, ok: "Continue", notOK: "Deny", cancel: "Not now"}
+		pg := page{title: d.title(say("Countersign request")), text: text, ok: say("Continue"), notOK: say("Deny / Not me"), cancel: say("Not now")}
 		if len(texts) > 1 {
 			pg.title += fmt.Sprintf(" (%d/%d)", i+1, len(texts))
 		}
 		if i == 0 {
-			pg.mistake = refusal(d.q.Refused)
+			pg.mistake = d.q.refusal()
 		}
 		if i == len(texts)-1 && !d.typesSomething() {
-			pg.ok = "Approve"
+			pg.ok = say("Approve")
 		}
 		v, c, err := d.page(ctx, pg, "CONFIRM")
 		v.Wipe()
@@ -100,7 +102,7 @@ func (d *dialog) record(ctx context.Context) (choice, error) {
 }
 
 func (d *dialog) typesSomething() bool {
-	return d.q.Display.NumberDigits > 0 || d.q.Display.PINNeeded
+	return d.q.Display.NumberDigits > 0 || d.q.asksPIN()
 }
 
 // focusIsSafe reports whether the program is known to focus the cancel button
@@ -110,12 +112,13 @@ func (d *dialog) focusIsSafe() bool { return d.flavor == "gtk2" }
 
 // word has "yes" typed where a button alone could be pressed by accident.
 func (d *dialog) word(ctx context.Context) error {
-	pg := page{title: d.title("approval"), text: `Type "yes" to approve.`, label: "Word:", ok: "Approve", cancel: "Not now"}
+	say := d.q.Text.T
+	pg := page{title: d.title(say("Countersign approval")), text: say("Type \"yes\" to approve."), label: say("Word:"), ok: say("Approve"), cancel: say("Not now")}
 	v, err := d.read(ctx, pg, func(typed []byte) string {
-		if string(typed) == "yes" {
+		if string(typed) == say("yes") {
 			return ""
 		}
-		return "That was not the word."
+		return say("That was not the word.")
 	})
 	v.Wipe()
 	return err
@@ -123,10 +126,11 @@ func (d *dialog) word(ctx context.Context) error {
 
 // deny asks why. Closing this page too is no answer.
 func (d *dialog) deny(ctx context.Context) (ipc.Answer, error) {
+	say := d.q.Text.T
 	pg := page{
-		title: d.title("denial"),
-		text:  "Was this you?\n\nIf somebody else started this, say so: it is reported.",
-		ok:    "It was me", notOK: "Not me", cancel: "Not now",
+		title: d.title(say("Countersign denial")),
+		text:  say("Deny it, or say that you did not start this: then %s is blocked until you lift it.", d.q.Display.Client.Name),
+		ok:    say("Deny"), notOK: say("Not me"), cancel: say("Not now"),
 	}
 	v, c, err := d.page(ctx, pg, "CONFIRM")
 	v.Wipe()
@@ -141,7 +145,7 @@ func (d *dialog) deny(ctx context.Context) (ipc.Answer, error) {
 
 func (d *dialog) approve(ctx context.Context, number string, needNumber bool) (ipc.Answer, error) {
 	a := d.q.approval(ipc.SurfacePrompt)
-	mistake := refusal(d.q.Refused)
+	mistake := d.q.refusal()
 	a.Number = number
 	if needNumber {
 		v, err := d.number(ctx, mistake)
@@ -153,32 +157,41 @@ func (d *dialog) approve(ctx context.Context, number string, needNumber bool) (i
 		mistake = ""
 	}
 	var err error
-	if d.q.Display.PINNeeded {
+	if d.q.asksPIN() {
 		a.PIN, err = d.pin(ctx, mistake)
 	}
 	return a, err
 }
 
 func (d *dialog) number(ctx context.Context, mistake string) (secret.Value, error) {
+	say, digits := d.q.Text.T, d.q.Display.NumberDigits
 	pg := page{
-		title:   d.title("number"),
-		text:    fmt.Sprintf("Type the %d-digit number that %s shows.\nIf it shows none, close this window.", d.q.Display.NumberDigits, d.q.Display.Client.Name),
+		title:   d.title(say("Countersign number")),
+		text:    say("Type the number of %d digits that %s shows.\nIf it shows none, close this window.", digits, d.q.Display.Client.Name),
 		mistake: mistake,
-		label:   "Number:", ok: "Continue", cancel: "Not now",
+		label:   say("Number:"), ok: say("Continue"), cancel: say("Not now"),
 	}
-	return d.read(ctx, pg, func(typed []byte) string { return checkNumber(string(typed), d.q.Display.NumberDigits) })
+	return d.read(ctx, pg, func(typed []byte) string { return checkNumber(d.q.Text, string(typed), digits) })
 }
 
 func (d *dialog) pin(ctx context.Context, mistake string) (secret.Value, error) {
+	say := d.q.Text.T
+	lines := []string{say("Type your PIN to approve the request of %s.", d.q.Display.Client.Name)}
+	if how := d.q.verifying(); how != "" {
+		lines = append(lines, how)
+	}
+	if tries := d.q.tries(); tries != "" && mistake == "" {
+		lines = append(lines, tries)
+	}
 	pg := page{
-		title:   d.title("PIN"),
-		text:    "Type your PIN to approve the request of " + d.q.Display.Client.Name + ".",
+		title:   d.title(say("Countersign PIN")),
+		text:    strings.Join(lines, "\n"),
 		mistake: mistake,
-		label:   "PIN:", ok: "Approve", cancel: "Not now",
+		label:   say("PIN:"), ok: say("Approve"), cancel: say("Not now"),
 	}
 	return d.read(ctx, pg, func(typed []byte) string {
-		if len(typed) == 0 {
-			return "The PIN was empty."
+		if len(typed) == 0 && d.q.Display.Verify == "" {
+			return say("The PIN was empty.")
 		}
 		return ""
 	})
@@ -203,7 +216,7 @@ func (d *dialog) read(ctx context.Context, pg page, wrong func([]byte) string) (
 }
 
 func (d *dialog) title(what string) string {
-	return short("Countersign "+what+": "+d.q.Display.Account, titleMax)
+	return short(what+": "+d.q.Display.Account, titleMax)
 }
 
 // page shows a page until an answer comes that is not too early, and returns

@@ -11,11 +11,11 @@ package prompt
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
 	"countersign/ipc"
+	"countersign/session/text"
 )
 
 // ErrNoAnswer says that the person decided nothing. The request stays pending.
@@ -27,6 +27,9 @@ const settle = time.Second
 // Question is a request to ask about, perhaps again.
 type Question struct {
 	Display ipc.Display
+	// Text speaks the person's language; the record is in the one that it was
+	// rendered in.
+	Text text.Printer
 	// Refused is why the service did not take the answer before; nil at
 	// first. Only what was wrong with it is asked again.
 	Refused *ipc.Error
@@ -60,17 +63,54 @@ func aboutNumber(code string) bool {
 	return code == ipc.CodeWrongNumber || code == ipc.CodeNumberRequired
 }
 
-// refusal is the sentence that says what was wrong.
-func refusal(e *ipc.Error) string {
+// refusal is the sentence that says what was wrong. What a person may mend is
+// said in their language, the rest in the service's words.
+func (q Question) refusal() string {
+	e := q.Refused
 	if e == nil {
 		return ""
 	}
-	text := strings.TrimSuffix(printable([]byte(e.Message)), ".") + "."
-	if e.TriesLeft != nil {
-		text += fmt.Sprintf(" Tries left: %d.", *e.TriesLeft)
+	said := strings.TrimSuffix(printable([]byte(e.Message)), ".") + "."
+	switch e.Code {
+	case ipc.CodeWrongPIN:
+		said = q.Text.T("That is not the PIN.")
+	case ipc.CodeWrongNumber:
+		said = q.Text.T("That is not the number.")
+	case ipc.CodePINRequired:
+		said = q.Text.T("This takes the PIN.")
 	}
-	return text
+	if e.TriesLeft != nil {
+		said += " " + q.Text.T("Tries left: %d.", *e.TriesLeft)
+	}
+	return said
 }
+
+// tries is the sentence that says how many PINs the chip will still look at, or
+// "" where it does not say.
+func (q Question) tries() string {
+	if q.Display.PINTriesLeft == nil {
+		return ""
+	}
+	return q.Text.T("Tries left: %d.", *q.Display.PINTriesLeft)
+}
+
+// verifying is the sentence that says how the service verifies the person where
+// no PIN is typed, or "" where it does not.
+func (q Question) verifying() string {
+	switch q.Display.Verify {
+	case ipc.VerifyFingerprint:
+		return q.Text.T("Leave the field empty to use the fingerprint reader, or type your PIN.")
+	case ipc.VerifyPolkit:
+		return q.Text.T("Leave the field empty to confirm it with your password in the next window, or type your PIN.")
+	case ipc.VerifyPlugin:
+		return q.Text.T("Leave the field empty to confirm it as your computer is set up to, or type your PIN.")
+	}
+	return ""
+}
+
+// asksPIN reports whether there is a page for the PIN, which may stay empty
+// where the service verifies by other means.
+func (q Question) asksPIN() bool { return q.Display.PINNeeded || q.Display.Verify != "" }
 
 // approval is the answer that approves q, still without number and PIN.
 func (q Question) approval(surface string) ipc.Answer {
@@ -91,9 +131,18 @@ func (q Question) denial(surface, reason string) ipc.Answer {
 }
 
 // checkNumber says what is wrong with a typed number, or nothing.
-func checkNumber(number string, digits int) string {
+func checkNumber(say text.Printer, number string, digits int) string {
 	if len(number) == digits && strings.Trim(number, "0123456789") == "" {
 		return ""
 	}
-	return fmt.Sprintf("The number has %d digits.", digits)
+	return say.T("The number has %d digits.", digits)
+}
+
+// Again is what to ask after a refusal: only what was wrong, unless something
+// else is to be shown now.
+func (q Question) Again(d ipc.Display, refused *ipc.Error, number string) Question {
+	if d.DisplayHash != q.Display.DisplayHash || d.RequestHash != q.Display.RequestHash {
+		return Question{Display: d, Text: q.Text}
+	}
+	return Question{Display: d, Text: q.Text, Refused: refused, Number: number}
 }

@@ -23,15 +23,15 @@ func (t *Terminal) Ask(ctx context.Context, q Question) (ipc.Answer, error) {
 	if err := check(q.Display); err != nil {
 		return ipc.Answer{}, err
 	}
-	if q.Refused != nil {
-		fmt.Fprintln(t.TTY, refusal(q.Refused))
+	if said := q.refusal(); said != "" {
+		fmt.Fprintln(t.TTY, said)
 	}
 	number := ""
 	if q.keepsNumber() {
 		number = q.Number
 	}
 	needNumber := q.Display.NumberDigits > 0 && number == ""
-	if !q.asksAgain() || !needNumber && !q.Display.PINNeeded {
+	if !q.asksAgain() || !needNumber && !q.asksPIN() {
 		a, err := t.decide(ctx, q)
 		if err != nil || a.Decision == ipc.Deny {
 			return a, err
@@ -45,7 +45,7 @@ func (t *Terminal) decide(ctx context.Context, q Question) (ipc.Answer, error) {
 		return ipc.Answer{}, err
 	}
 	for {
-		line, err := t.TTY.ReadLine(ctx, "Approve, deny, or not me? [a/d/n] ")
+		line, err := t.TTY.ReadLine(ctx, q.Text.T("Approve, deny, or not me? [a/d/n]")+" ")
 		if err != nil {
 			return ipc.Answer{}, err
 		}
@@ -59,7 +59,7 @@ func (t *Terminal) decide(ctx context.Context, q Question) (ipc.Answer, error) {
 		case "":
 			return ipc.Answer{}, ErrNoAnswer
 		}
-		fmt.Fprintln(t.TTY, "Type a, d or n; Return alone leaves the request waiting.")
+		fmt.Fprintln(t.TTY, q.Text.T("Type a, d or n; Return alone leaves the request waiting."))
 	}
 }
 
@@ -87,13 +87,12 @@ func (t *Terminal) approve(ctx context.Context, q Question, number string, needN
 	a.Number = number
 	var err error
 	if needNumber {
-		label := fmt.Sprintf("Number shown by %s: ", q.Display.Client.Name)
-		if a.Number, err = readNumber(ctx, t.TTY, label, q.Display.NumberDigits); err != nil {
+		if a.Number, err = ReadNumber(ctx, t.TTY, q); err != nil {
 			return ipc.Answer{}, err
 		}
 	}
-	if q.Display.PINNeeded {
-		if a.PIN, err = ReadPIN(ctx, t.TTY, "PIN: "); err != nil {
+	if q.asksPIN() {
+		if a.PIN, err = ReadPINFor(ctx, t.TTY, q); err != nil {
 			return ipc.Answer{}, err
 		}
 	}
@@ -102,11 +101,8 @@ func (t *Terminal) approve(ctx context.Context, q Question, number string, needN
 
 // ReadNumber asks for the number that the relying party shows, until what is
 // typed has that many digits. An empty line is ErrNoAnswer.
-func ReadNumber(ctx context.Context, t *TTY, digits int) (string, error) {
-	return readNumber(ctx, t, "Number shown: ", digits)
-}
-
-func readNumber(ctx context.Context, t *TTY, label string, digits int) (string, error) {
+func ReadNumber(ctx context.Context, t *TTY, q Question) (string, error) {
+	label := q.Text.T("Number shown by %s:", q.Display.Client.Name) + " "
 	for {
 		line, err := t.ReadLine(ctx, label)
 		if err != nil {
@@ -116,12 +112,27 @@ func readNumber(ctx context.Context, t *TTY, label string, digits int) (string, 
 		if line == "" {
 			return "", ErrNoAnswer
 		}
-		mistake := checkNumber(line, digits)
+		mistake := checkNumber(q.Text, line, q.Display.NumberDigits)
 		if mistake == "" {
 			return line, nil
 		}
 		fmt.Fprintln(t, mistake)
 	}
+}
+
+// ReadPINFor asks for the PIN that approves q. An empty line is no PIN where the
+// service verifies by other means, else ErrNoAnswer, as the end of the input is
+// always.
+func ReadPINFor(ctx context.Context, t *TTY, q Question) (secret.Value, error) {
+	for _, line := range []string{q.verifying(), q.tries()} {
+		if line != "" {
+			fmt.Fprintln(t, line)
+		}
+	}
+	if q.Display.Verify == "" {
+		return ReadPIN(ctx, t, q.Text.T("PIN:")+" ")
+	}
+	return t.ReadSecret(ctx, q.Text.T("PIN:")+" ")
 }
 
 // ReadPIN asks for a PIN without showing it. An empty line is ErrNoAnswer. The

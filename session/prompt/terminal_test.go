@@ -14,6 +14,7 @@ import (
 	"countersign/internal/testenv"
 	"countersign/ipc"
 	"countersign/session/prompt"
+	"countersign/session/text"
 )
 
 // screen is the person's side of a terminal.
@@ -193,7 +194,7 @@ func TestRepeatedPINOnTerminal(t *testing.T) {
 	q := prompt.Question{Display: record(), Number: "42", Refused: &ipc.Error{Code: ipc.CodeWrongPIN, Message: "the PIN is wrong", TriesLeft: &left}}
 	q.Display.NumberDigits, q.Display.PINNeeded = 2, true
 	result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, q)
-	sc.expect("the PIN is wrong. Tries left: 2.")
+	sc.expect("That is not the PIN. Tries left: 2.")
 	sc.expect("PIN: ")
 	sc.typing("123456\n")
 	if a := wait(t, result); a.err != nil || a.answer.Number != "42" {
@@ -260,5 +261,40 @@ func TestCursesNumberAndPIN(t *testing.T) {
 	a := wait(t, result)
 	if a.err != nil || a.answer.Number != "42" || string(a.answer.PIN.Reveal()) != "123456" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// TestTheServiceVerifies: an empty line leaves it to the service where it can,
+// and the end of the input is no answer there either.
+func TestTheServiceVerifies(t *testing.T) {
+	t.Parallel()
+	sc, tty := newScreen(t)
+	left := 4
+	q := prompt.Question{Display: record(), Text: text.In("nl")}
+	q.Display.NumberDigits, q.Display.PINNeeded, q.Display.Verify, q.Display.PINTriesLeft = 2, false, ipc.VerifyFingerprint, &left
+	for _, typed := range []string{"\n", "123456\n"} {
+		result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, q)
+		sc.expect("niet (n)?")
+		sc.typing("a\n")
+		sc.expect("Nummer dat")
+		sc.typing("42\n")
+		sc.expect("vingerafdruklezer")
+		sc.expect("Resterende pogingen: 4.")
+		sc.expect("Pincode: ")
+		sc.typing(typed)
+		a := wait(t, result)
+		if a.err != nil || a.answer.Decision != ipc.Approve || string(a.answer.PIN.Reveal()) != strings.TrimSpace(typed) {
+			t.Errorf("%q: %+v", typed, a)
+		}
+	}
+	result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, q)
+	sc.expect("niet (n)?")
+	sc.typing("a\n")
+	sc.expect("Nummer dat")
+	sc.typing("42\n")
+	sc.expect("Pincode: ")
+	sc.typing("\x04")
+	if a := wait(t, result); !errors.Is(a.err, prompt.ErrNoAnswer) {
+		t.Errorf("the end of the input: %+v", a)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"countersign/protocol"
@@ -14,6 +15,9 @@ import (
 
 // DefaultDigits is the length of a number to match.
 const DefaultDigits = 6
+
+// MaxOTP is the longest that a code may be good for: whoever sees it may use it.
+const MaxOTP = 2 * time.Minute
 
 // defaultTypes are those of a fresh server.
 func defaultTypes() []store.Type {
@@ -71,18 +75,15 @@ func checkType(t store.Type) error {
 	if err := checkName(t.Name); err != nil {
 		return err
 	}
+	if err := checkMethod(t); err != nil {
+		return err
+	}
 	bad := func(why string) error { return problem.New(problem.BadType, "%s", why) }
-	lowest, highest := classes(t.Method)
 	switch {
-	case !protocol.ValidMethod(t.Method):
-		return bad("the method is unknown")
-	case t.Method != protocol.MethodPush && t.Method != protocol.MethodPIN:
-		// No device could do what such a type says.
-		return problem.New(problem.MethodUnsupported, "this server cannot start transactions of method %s", t.Method)
-	case t.Class < lowest || t.Class > highest:
-		return bad("method " + t.Method + " takes a class from " + lowest.String() + " to " + highest.String())
 	case t.TTL < time.Second || t.TTL > protocol.MaxLifetime*time.Second || t.TTL%time.Second != 0:
 		return bad("the ttl is not whole seconds up to 24h")
+	case t.Method == protocol.MethodOTP && t.TTL > MaxOTP:
+		return bad("the ttl of method otp is at most 2m: whoever sees the code may use it")
 	case t.Class == protocol.C0 && t.Digits != 0:
 		return bad("class C0 has no number")
 	case t.Class > protocol.C0 && (t.Digits < 4 || t.Digits > 9):
@@ -107,11 +108,19 @@ func checkDemands(t store.Type) error {
 	return nil
 }
 
-// classes are the lowest and highest class that a method can reach: no more
-// than C1 without a PIN that the chip checks, no less than C2 with one.
-func classes(method string) (lowest, highest protocol.Class) {
-	if method == protocol.MethodPIN {
-		return protocol.C2, protocol.C3
+// checkMethod refuses a method that contradicts the class. Only the PIN, which
+// the chip checks, makes more than C1: a fingerprint and a custom authenticator
+// are the word of the operating system. A code can come from anybody's page, so
+// that it takes the PIN always.
+func checkMethod(t store.Type) error {
+	takesPIN := t.Method == protocol.MethodPIN || t.Method == protocol.MethodOTP
+	switch {
+	case !protocol.ValidMethod(t.Method):
+		return problem.New(problem.BadType, "the method is not one of %s", strings.Join(protocol.Methods(), ", "))
+	case takesPIN && t.Class != protocol.C2 && t.Class != protocol.C3:
+		return problem.New(problem.BadType, "method %s takes the PIN, which is class C2 or C3", t.Method)
+	case !takesPIN && t.Class != protocol.C0 && t.Class != protocol.C1:
+		return problem.New(problem.BadType, "method %s takes no PIN, so that its class is C0 or C1; %s is for more", t.Method, protocol.MethodPIN)
 	}
-	return protocol.C0, protocol.C1
+	return nil
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"time"
 
 	"countersign/protocol"
+	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
 )
 
@@ -17,11 +19,13 @@ type ringKey struct {
 	public  crypto.PublicKey
 	info    protocol.KeyInfo
 	verdict protocol.Verdict
+	// until is the end of its certificate.
+	until time.Time
 }
 
-// keyring returns a device's two keys and, from when a new approval key is
-// certified until the device acknowledges it, that one too: decisions that the
-// old one signed may still be on their way.
+// keyring returns a device's two keys and, from when a new key is certified until
+// the device acknowledges it, that one too: decisions that the old one signed may
+// still be on their way.
 func keyring(tx store.Tx, d store.Device) (ring, error) {
 	r := ring{}
 	issued, err := tx.Renewals(store.RenewalFilter{Device: d.ID, States: []store.RenewalState{store.RenewalIssued}})
@@ -48,7 +52,7 @@ func (r ring) add(chain [][]byte, v protocol.Verdict) error {
 		return fmt.Errorf("engine: stored certificate: %s", err.Error())
 	}
 	kid, err := protocol.Thumbprint(cert.PublicKey)
-	r[kid] = ringKey{cert.PublicKey, info, v}
+	r[kid] = ringKey{cert.PublicKey, info, v, cert.NotAfter}
 	return err
 }
 
@@ -60,8 +64,9 @@ func (r ring) keys() protocol.Keys {
 	return keys
 }
 
-// stillGood refuses a key that the device has given up since it signed.
-func (a *attempt) stillGood(tx store.Tx) error {
+// stillGood refuses a key that the device has given up since it signed, and one
+// whose certificate has expired: the evidence would not hold.
+func (a *attempt) stillGood(tx store.Tx, now time.Time) error {
 	r, err := keyring(tx, a.device)
 	if err != nil {
 		return err
@@ -69,6 +74,9 @@ func (a *attempt) stillGood(tx store.Tx) error {
 	k, ok := r[a.key]
 	if !ok {
 		return &protocol.Error{Code: protocol.CodeUnknownKey, Detail: "the device has another key by now"}
+	}
+	if now.After(k.until) {
+		return problem.New(protocol.ProblemKeyExpired, "the certificate of the %s key has expired: countersign renew", k.info.Role)
 	}
 	a.verdict = k.verdict
 	return nil

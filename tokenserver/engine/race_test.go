@@ -70,7 +70,7 @@ func newStage(t *testing.T) *stage {
 	if g.thumb, err = protocol.Thumbprint(g.key.Public()); err != nil {
 		t.Fatal(err)
 	}
-	chain, err := g.authority.IssueDevice("d_1", g.key.Public(), protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: "none"}, time.Now())
+	chain, err := g.authority.IssueDevice("d_1", g.key.Public(), protocol.KeyInfo{Role: protocol.RoleDevice, Attestation: "none"}, time.Now(), time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func (e *Engine) settle(tx store.Tx, try *attempt) (a *Answer, refused, err erro
 
 // refusal says why a decision cannot count, as a problem, or is nil.
 func (e *Engine) refusal(tx store.Tx, try *attempt, t store.Transaction, now time.Time) (refused, err error) {
-	err = try.stillGood(tx)
+	err = try.stillGood(tx, now)
 	switch {
 	case err != nil:
 	case t.State.Final():

@@ -125,7 +125,7 @@ func (s *Service) certify(d store.Device, csr []byte, role protocol.Role, now ti
 	}
 	v := d.VerdictOn(role)
 	info := protocol.KeyInfo{Role: role, PINBound: v.PINBound, TouchBound: v.TouchBound, Attestation: v.Format}
-	return s.PKI.IssueDevice(d.ID, key, info, now)
+	return s.PKI.IssueDevice(d.ID, key, info, now, s.Lifetime)
 }
 
 // replace revokes the devices whose place a newly active one takes, and
@@ -147,6 +147,9 @@ func replace(tx store.Tx, d store.Device, now time.Time) (gone []string, err err
 			continue
 		}
 		if err := revoke(tx, o, reasonReplaced, "", now); err != nil {
+			return nil, err
+		}
+		if err := tx.SetSuccessor(o.ID, d.ID); err != nil {
 			return nil, err
 		}
 		gone = append(gone, o.ID)

@@ -41,13 +41,17 @@ type Service struct {
 	// Issuer and DeviceURL are told to devices.
 	Issuer    string
 	DeviceURL string
-	Now       func() time.Time
+	// Lifetime is that of devices' certificates.
+	Lifetime time.Duration
+	Now      func() time.Time
 }
 
 // applicant is a device that is not in yet, with what it proves its keys by.
 type applicant struct {
 	device      store.Device
 	attestation store.Attestation
+	// succeeds is what it says of an enrollment that it had before, or nil.
+	succeeds *protocol.Predecessor
 }
 
 func (a applicant) started() protocol.EnrollmentStarted {
@@ -100,7 +104,7 @@ func (s *Service) candidate(req protocol.EnrollmentStart) (a applicant, err erro
 	if err := readKeys(&d); err != nil {
 		return applicant{}, err
 	}
-	return applicant{d, store.Attestation{Device: d.ID, Start: req.Attestation}}, s.Policy.checkAlgorithm(d.ApprovalCSR)
+	return applicant{d, store.Attestation{Device: d.ID, Start: req.Attestation}, req.Succeeds}, s.Policy.checkAlgorithm(d.ApprovalCSR)
 }
 
 // readKeys takes both keys from the certificate requests.
@@ -162,7 +166,7 @@ func again(tx store.Tx, a *applicant) (known bool, err error) {
 	if !same {
 		return false, problem.New(protocol.ProblemTokenUsed, "the enrollment token has been used with another attestation")
 	}
-	*a = applicant{old, proof}
+	*a = applicant{device: old, attestation: proof}
 	return true, nil
 }
 
@@ -204,6 +208,9 @@ func (s *Service) admit(tx store.Tx, a *applicant) error {
 		d.Replaces = store.ReplacesAll
 	}
 	if err := s.checkUser(tx, *d); err != nil {
+		return err
+	}
+	if err := s.succeed(tx, a); err != nil {
 		return err
 	}
 	if err := forgetAttempts(tx, *d); err != nil {

@@ -1,6 +1,8 @@
 package enroll
 
 import (
+	"time"
+
 	"countersign/protocol"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
@@ -19,6 +21,9 @@ const (
 	// ModeMultiple allows up to Policy.Max.
 	ModeMultiple Mode = "multiple"
 )
+
+// DefaultLifetime is how long the certificates of a device's keys are good for.
+const DefaultLifetime = 365 * 24 * time.Hour
 
 // Policy is what the operator decided about enrollment.
 type Policy struct {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"countersign/protocol"
 	"countersign/tokenserver/problem"
@@ -21,9 +22,9 @@ func openStates() []store.RenewalState {
 	return []store.RenewalState{store.RenewalPending, store.RenewalIssued}
 }
 
-// StartRenewal is the first step of a new approval key's way to the old one's
-// place. Another one that has not come to its end gives way: the device has lost
-// it, and only the present key can have said so. It refuses with
+// StartRenewal is the first step of a new key's way to the old one's place. Another
+// one in this role that has not come to its end gives way: the device has lost it,
+// and only the present key can have said so. It refuses with
 // *protocol.Problem or *protocol.Error.
 func (s *Service) StartRenewal(ctx context.Context, admit Admit, req protocol.RenewalStart) (started protocol.RenewalStarted, err error) {
 	var d store.Device
@@ -69,7 +70,7 @@ func sameRenewal(tx store.Tx, d store.Device, req protocol.RenewalStart) (*store
 	if err != nil {
 		return nil, internal("renewal", err)
 	}
-	list, err := tx.Renewals(store.RenewalFilter{Device: d.ID, States: openStates()})
+	list, err := tx.Renewals(store.RenewalFilter{Device: d.ID, Role: req.Role, States: openStates()})
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +89,7 @@ func sameRenewal(tx store.Tx, d store.Device, req protocol.RenewalStart) (*store
 // newRenewal judges what can be judged before the chip has proved anything.
 func (s *Service) newRenewal(d store.Device, req protocol.RenewalStart) (r store.Renewal, err error) {
 	r = store.Renewal{
-		ID: newID("r_"), Device: d.ID, State: store.RenewalPending, OldKey: d.ApprovalKey, OldChain: d.ApprovalChain,
+		ID: newID("r_"), Device: d.ID, State: store.RenewalPending, OldKey: d.KeyOf(req.Role), OldChain: d.ChainOf(req.Role),
 		Request: req, Challenge: make([]byte, sha256.Size), CreatedAt: s.Now(), ChangedAt: s.Now(),
 	}
 	_, _ = rand.Read(r.Challenge) // never fails
@@ -108,10 +109,10 @@ func (s *Service) addRenewal(tx store.Tx, admit Admit, r store.Renewal) error {
 	if err != nil {
 		return err
 	}
-	if d.ApprovalKey != r.OldKey {
+	if d.KeyOf(r.Request.Role) != r.OldKey {
 		return badSuccession("the device has another key by now")
 	}
-	others, err := tx.Renewals(store.RenewalFilter{Device: d.ID, States: openStates()})
+	others, err := tx.Renewals(store.RenewalFilter{Device: d.ID, Role: r.Request.Role, States: openStates()})
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (s *Service) addRenewal(tx store.Tx, admit Admit, r store.Renewal) error {
 }
 
 func renewalEvent(d store.Device, r store.Renewal, kind, detail string) store.Event {
-	return store.Event{At: r.ChangedAt, Kind: kind, User: d.User, Device: d.ID, Detail: detail}
+	return store.Event{At: r.ChangedAt, Kind: kind, User: d.User, Device: d.ID, Detail: strings.TrimSpace(string(r.Request.Role) + " " + detail)}
 }
 
 // ActivateRenewal is the second step: it judges what the chip proves of the new
@@ -190,11 +191,11 @@ func (s *Service) issueRenewal(ctx context.Context, admit Admit, judged store.Re
 			return nil
 		}
 		at := s.Now()
-		if err := notLower(judged.Verdict, d.Verdict); err != nil {
+		role := r.Request.Role
+		if err := notLower(judged.Verdict, d.VerdictOn(role)); err != nil {
 			return err
 		}
-		d.Verdict = judged.Verdict
-		if judged.Chain, err = s.certify(d, r.Request.CSR, protocol.RoleApproval, at); err != nil {
+		if judged.Chain, err = s.certify(withVerdict(d, role, judged.Verdict), r.Request.CSR, role, at); err != nil {
 			return err
 		}
 		r, r.State, r.ChangedAt = judged, store.RenewalIssued, at

@@ -15,21 +15,23 @@ import (
 // successor returns the new key if the present one has named it as its
 // successor, for this device and here.
 func (s *Service) successor(d store.Device, req protocol.RenewalStart) (crypto.PublicKey, error) {
-	if req.Role != protocol.RoleApproval {
-		return nil, problem.New(protocol.ProblemBadRequest, "only approval keys are renewed")
+	if req.Role != protocol.RoleApproval && req.Role != protocol.RoleDevice {
+		return nil, problem.New(protocol.ProblemBadRequest, "a role is device or approval")
 	}
-	key, err := pki.ParseCSR(req.CSR, protocol.RoleApproval)
+	key, err := pki.ParseCSR(req.CSR, req.Role)
 	if err != nil {
 		return nil, problem.New(protocol.ProblemBadCSR, "csr: %s", strings.TrimPrefix(err.Error(), "pki: "))
 	}
-	if err := s.Policy.checkAlgorithm(req.CSR); err != nil {
-		return nil, err
+	if req.Role == protocol.RoleApproval {
+		if err := s.Policy.checkAlgorithm(req.CSR); err != nil {
+			return nil, err
+		}
 	}
 	thumbprint, err := protocol.Thumbprint(key)
 	if err != nil {
 		return nil, err
 	}
-	old, err := publicKey(d.ApprovalChain)
+	old, err := s.predecessor(d.ChainOf(req.Role))
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +42,7 @@ func (s *Service) successor(d store.Device, req protocol.RenewalStart) (crypto.P
 	// When it was signed does not matter: a key of the past signs for nobody,
 	// and no successor can be named twice.
 	want := protocol.Succession{
-		Issuer: d.ID, Audience: s.Issuer, Subject: d.Profile, IssuedAt: word.IssuedAt, Role: protocol.RoleApproval, Key: thumbprint,
+		Issuer: d.ID, Audience: s.Issuer, Subject: d.Profile, IssuedAt: word.IssuedAt, Role: req.Role, Key: thumbprint,
 	}
 	if *word != want {
 		return nil, badSuccession("the present key has named another key, or for another device or server")
@@ -50,14 +52,18 @@ func (s *Service) successor(d store.Device, req protocol.RenewalStart) (crypto.P
 
 func badSuccession(why string) error { return problem.New(protocol.ProblemSuccession, "%s", why) }
 
-// publicKey is the key that a stored chain certifies.
-func publicKey(chain [][]byte) (crypto.PublicKey, error) {
+// predecessor is the key that a stored chain certifies, unless its certificate
+// expired too long ago.
+func (s *Service) predecessor(chain [][]byte) (crypto.PublicKey, error) {
 	if len(chain) == 0 {
 		return nil, internal("stored certificate", x509.ErrUnsupportedAlgorithm)
 	}
 	cert, err := x509.ParseCertificate(chain[0])
 	if err != nil {
 		return nil, internal("stored certificate", err)
+	}
+	if s.Now().After(cert.NotAfter.Add(pki.RenewalGrace)) {
+		return nil, problem.New(protocol.ProblemCertExpired, "the certificate of the present key expired too long ago: enroll again")
 	}
 	return cert.PublicKey, nil
 }
@@ -66,7 +72,7 @@ func publicKey(chain [][]byte) (crypto.PublicKey, error) {
 // nothing is judged here: what the old key has proved, the new one proves too.
 func (s *Service) openRenewal(d store.Device, r *store.Renewal, key crypto.PublicKey) error {
 	if r.Request.Attestation.Format == protocol.AttestationNone {
-		if err := s.admits(d, attest.Verdict(nil, d.Facts)); err != nil {
+		if err := s.admits(d, r.Request.Role, attest.Verdict(nil, d.Facts)); err != nil {
 			return err
 		}
 	}
@@ -74,14 +80,15 @@ func (s *Service) openRenewal(d store.Device, r *store.Renewal, key crypto.Publi
 	if err != nil {
 		return err
 	}
-	opened, err := attest.Open(trust, r.Request.Attestation, attest.Keys{Approval: key})
+	opened, err := attest.Open(trust, r.Request.Attestation, attestKeys(r.Request.Role, key))
 	r.Credential, r.Secret = opened.Credential, opened.Secret
 	return err
 }
 
 // judgeRenewal takes the proof and gives the new key its verdict.
 func (s *Service) judgeRenewal(d store.Device, r *store.Renewal, proof *protocol.ProofAttestation) error {
-	key, err := pki.ParseCSR(r.Request.CSR, protocol.RoleApproval)
+	role := r.Request.Role
+	key, err := pki.ParseCSR(r.Request.CSR, role)
 	if err != nil {
 		return internal("stored request", err)
 	}
@@ -90,23 +97,44 @@ func (s *Service) judgeRenewal(d store.Device, r *store.Renewal, proof *protocol
 		return err
 	}
 	found, err := attest.Verify(trust, attest.Case{
-		Start: r.Request.Attestation, Proof: proof, Nonce: r.Challenge, Secret: r.Secret, Keys: attest.Keys{Approval: key},
+		Start: r.Request.Attestation, Proof: proof, Nonce: r.Challenge, Secret: r.Secret, Keys: attestKeys(role, key),
 	})
 	if err != nil {
 		return err
 	}
-	r.Proof, r.Verdict = proof, attest.Verdict(found.Approval, d.Facts)
-	return s.admits(d, r.Verdict)
+	finding := found.Approval
+	if role == protocol.RoleDevice {
+		finding = found.Device
+	}
+	r.Proof, r.Verdict = proof, attest.Verdict(finding, d.Facts)
+	return s.admits(d, role, r.Verdict)
 }
 
-// admits refuses a new approval key that is less than the old one, or less than
-// the operator demands by now.
-func (s *Service) admits(d store.Device, v protocol.Verdict) error {
-	if err := notLower(v, d.Verdict); err != nil {
+// attestKeys are the new key alone, in its role.
+func attestKeys(role protocol.Role, key crypto.PublicKey) attest.Keys {
+	if role == protocol.RoleDevice {
+		return attest.Keys{Device: key}
+	}
+	return attest.Keys{Approval: key}
+}
+
+// withVerdict is the device as it will be with a new key.
+func withVerdict(d store.Device, role protocol.Role, v protocol.Verdict) store.Device {
+	if role == protocol.RoleDevice {
+		d.DeviceVerdict = v
+	} else {
+		d.Verdict = v
+	}
+	return d
+}
+
+// admits refuses a new key that is less than the old one, or less than the
+// operator demands by now.
+func (s *Service) admits(d store.Device, role protocol.Role, v protocol.Verdict) error {
+	if err := notLower(v, d.VerdictOn(role)); err != nil {
 		return err
 	}
-	d.Verdict = v
-	return s.Attestation.check(d)
+	return s.Attestation.check(withVerdict(d, role, v))
 }
 
 // notLower holds a new key to the protection of the old one: whoever has the

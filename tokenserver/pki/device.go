@@ -10,14 +10,24 @@ import (
 	"countersign/protocol"
 )
 
-// IssueDevice certifies a key of a device, saying what the key is for and what
-// binds it. The chain is DER, leaf first, root last.
-func (a *Authority) IssueDevice(device string, pub crypto.PublicKey, info protocol.KeyInfo, now time.Time) ([][]byte, error) {
+// RenewalGrace is how long after its end a certificate is still good for getting
+// the next one.
+const RenewalGrace = 30 * 24 * time.Hour
+
+// ErrExpired says that a certificate is ours and its time is over.
+var ErrExpired = errors.New("pki: the certificate has expired")
+
+// IssueDevice certifies a key of a device for a lifetime, saying what the key is
+// for and what binds it. The chain is DER, leaf first, root last.
+func (a *Authority) IssueDevice(device string, pub crypto.PublicKey, info protocol.KeyInfo, now time.Time, lifetime time.Duration) ([][]byte, error) {
 	ext, err := info.Extension()
 	if err != nil {
 		return nil, err
 	}
-	t := leafTemplate(device, now, leafLifetime)
+	t := leafTemplate(device, now, lifetime)
+	if t.NotAfter.After(a.deviceCA.cert.NotAfter) {
+		t.NotAfter = a.deviceCA.cert.NotAfter
+	}
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	t.ExtraExtensions = append(t.ExtraExtensions, ext)
 	leaf, err := a.deviceCA.sign(t, pub)
@@ -27,12 +37,17 @@ func (a *Authority) IssueDevice(device string, pub crypto.PublicKey, info protoc
 	return [][]byte{leaf.Raw, a.deviceCA.cert.Raw}, nil
 }
 
-// VerifyDevice checks that this authority issued a certificate, that it is
-// valid now and that it is for the device role. It says nothing of whether the
-// device has been revoked.
-func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time) error {
+// VerifyDevice checks that this authority issued a certificate, that it is valid
+// now, or was at most grace ago, and that it is for the device role; one that is
+// too old, and else in order, is ErrExpired. It says nothing of whether the device
+// has been revoked.
+func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time, grace time.Duration) error {
+	at := now
+	if at.After(cert.NotAfter) {
+		at = cert.NotAfter
+	}
 	_, err := cert.Verify(x509.VerifyOptions{
-		Roots: a.DevicePool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: a.DevicePool(), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 	if err != nil {
 		return err
@@ -43,6 +58,9 @@ func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time) error {
 	}
 	if info.Role != protocol.RoleDevice {
 		return errors.New("pki: the certificate is not for the device role")
+	}
+	if now.After(cert.NotAfter.Add(grace)) {
+		return ErrExpired
 	}
 	return nil
 }

@@ -191,7 +191,7 @@ func TestDeviceCertificates(t *testing.T) {
 		t.Fatal(err)
 	}
 	issue := func(by *pki.Authority, role protocol.Role) *x509.Certificate {
-		chain, err := by.IssueDevice("d", key.Public(), protocol.KeyInfo{Role: role, Attestation: "none"}, time.Now())
+		chain, err := by.IssueDevice("d", key.Public(), protocol.KeyInfo{Role: role, Attestation: "none"}, time.Now(), time.Hour)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,17 +201,35 @@ func TestDeviceCertificates(t *testing.T) {
 		}
 		return cert
 	}
-	if err := a.VerifyDevice(issue(a, protocol.RoleDevice), time.Now()); err != nil {
+	if err := a.VerifyDevice(issue(a, protocol.RoleDevice), time.Now(), 0); err != nil {
 		t.Error(err)
 	}
-	if a.VerifyDevice(issue(a, protocol.RoleApproval), time.Now()) == nil {
+	if a.VerifyDevice(issue(a, protocol.RoleApproval), time.Now(), 0) == nil {
 		t.Error("an approval key may authenticate")
 	}
-	if a.VerifyDevice(issue(stranger, protocol.RoleDevice), time.Now()) == nil {
+	if a.VerifyDevice(issue(stranger, protocol.RoleDevice), time.Now(), 0) == nil {
 		t.Error("another server's device may authenticate")
 	}
-	if a.VerifyDevice(issue(a, protocol.RoleDevice), time.Now().AddDate(2, 0, 0)) == nil {
-		t.Error("an expired certificate is valid")
+	device := issue(a, protocol.RoleDevice)
+	for _, c := range []struct {
+		after, grace time.Duration
+		want         error
+	}{
+		{0, 0, nil},
+		{time.Second, 0, pki.ErrExpired},
+		{time.Second, time.Minute, nil},
+		{time.Minute, time.Minute, nil},
+		{time.Minute + time.Second, time.Minute, pki.ErrExpired},
+	} {
+		if err := a.VerifyDevice(device, device.NotAfter.Add(c.after), c.grace); !errors.Is(err, c.want) {
+			t.Errorf("%v after its end, with %v of grace: %v", c.after, c.grace, err)
+		}
+	}
+	if err := a.VerifyDevice(issue(stranger, protocol.RoleDevice), device.NotAfter.Add(time.Second), time.Minute); err == nil || errors.Is(err, pki.ErrExpired) {
+		t.Errorf("another server's device within the grace: %v", err)
+	}
+	if a.VerifyDevice(device, device.NotBefore.Add(-time.Second), time.Minute) == nil {
+		t.Error("a certificate is valid before its time")
 	}
 }
 

@@ -20,7 +20,6 @@ const (
 	BadType             = "bad_type"
 	NoDevice            = "no_device"
 	DeviceUnknown       = "device_unknown"
-	MethodUnsupported   = "method_unsupported"
 	CallbackUnsupported = "callback_unsupported"
 	CodeUnknown         = "code_unknown"
 	CodeAmbiguous       = "code_ambiguous"
@@ -102,6 +101,10 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Wrong number"
 	case protocol.ProblemRoleForbidden:
 		return http.StatusForbidden, "The key may not sign this"
+	case protocol.ProblemCertExpired:
+		return http.StatusUnauthorized, "Certificate expired"
+	case protocol.ProblemKeyExpired:
+		return http.StatusForbidden, "The certificate of the key has expired"
 	case protocol.ProblemSuspended:
 		return http.StatusForbidden, "Device suspended"
 	case protocol.ProblemOTPUnknown:
@@ -130,7 +133,7 @@ func kind(code string) (status int, title string) {
 		return http.StatusNotFound, "Not found"
 	case CodeAmbiguous:
 		return http.StatusConflict, "The code is not of one device alone"
-	case MethodUnsupported, CallbackUnsupported:
+	case CallbackUnsupported:
 		return http.StatusUnprocessableEntity, "Not supported"
 	case NotServed:
 		return http.StatusConflict, "The server has not run yet"

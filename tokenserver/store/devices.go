@@ -73,10 +73,14 @@ type Device struct {
 	// The thumbprints of the two keys. No other device has either.
 	DeviceKey, ApprovalKey string
 	// Confirm and Replaces are the token's wish; Code is what to confirm.
-	Confirm   bool
-	Replaces  string
-	Code      string
-	CreatedAt time.Time
+	Confirm  bool
+	Replaces string
+	Code     string
+	// Succeeds is the device whose key has named this one's at the enrollment,
+	// or ""; Successor the one that took the place of this one when it was
+	// revoked, or "".
+	Succeeds, Successor string
+	CreatedAt           time.Time
 	// ChangedAt is when State became what it is.
 	ChangedAt time.Time
 	// Suspended is why the device is held off for now, or "". It goes with any
@@ -94,6 +98,22 @@ func (d Device) VerdictOn(role protocol.Role) protocol.Verdict {
 		return d.Verdict
 	}
 	return d.DeviceVerdict
+}
+
+// KeyOf is the thumbprint of one of the device's keys.
+func (d Device) KeyOf(role protocol.Role) string {
+	if role == protocol.RoleApproval {
+		return d.ApprovalKey
+	}
+	return d.DeviceKey
+}
+
+// ChainOf is the certificate chain of one of the device's keys.
+func (d Device) ChainOf(role protocol.Role) [][]byte {
+	if role == protocol.RoleApproval {
+		return d.ApprovalChain
+	}
+	return d.DeviceChain
 }
 
 // QuietAt is when the device wants to be asked again, nil where it does now.
@@ -132,6 +152,8 @@ type Devices interface {
 	IssueDevice(id string, issue DeviceIssue) error
 	// SetDeviceState returns ErrConflict where the state is not from.
 	SetDeviceState(id string, from, to DeviceState, reason string, at time.Time) error
+	// SetSuccessor remembers which device took the place of a revoked one.
+	SetSuccessor(id, successor string) error
 	// SuspendDevice holds a device off for a reason, or lets it go on where the
 	// reason is ""; ErrConflict where that is so already.
 	SuspendDevice(id, reason string) error

@@ -20,9 +20,9 @@ const (
 	RenewalDropped RenewalState = "dropped"
 )
 
-// Renewal is a new approval key on its way to take an old one's place. None is
-// ever forgotten: their keys must not come back, and decisions that either key
-// signed are still to be proved.
+// Renewal is a new key on its way to take the place of an old one in the same
+// role, which Request names. None is ever forgotten: their keys must not come
+// back, and decisions that either key signed are still to be proved.
 type Renewal struct {
 	ID     string
 	Device string
@@ -54,6 +54,7 @@ type RenewalIssue struct {
 // RenewalFilter selects renewals that fit all of its members that are not zero.
 type RenewalFilter struct {
 	ID, Device string
+	Role       protocol.Role
 	// Key is the thumbprint of the new or of the old key.
 	Key    string
 	States []RenewalState
@@ -62,7 +63,8 @@ type RenewalFilter struct {
 // Renewals are the changes of keys.
 type Renewals interface {
 	// AddRenewal returns ErrConflict where the id or the new key is known, also
-	// as a key of the past, or another renewal of the device is open.
+	// as a key of the past, or where another renewal of the device in this role
+	// is open.
 	AddRenewal(r Renewal) error
 	// Renewals returns what fits, oldest first.
 	Renewals(f RenewalFilter) ([]Renewal, error)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"countersign/protocol"
 	"countersign/tokenserver/store"
 )
 
@@ -18,9 +19,9 @@ func (t *tx) AddRenewal(r store.Renewal) error {
 	if err != nil {
 		return err
 	}
-	return t.exec("INSERT INTO renewals ("+renewalColumns+") VALUES (?"+strings.Repeat(", ?", 14)+")",
+	return t.exec("INSERT INTO renewals ("+renewalColumns+", role) VALUES (?"+strings.Repeat(", ?", 15)+")",
 		r.ID, r.Device, string(r.State), r.Key, r.OldKey, docs[0], docs[1], r.Challenge, docs[2], r.Secret,
-		docs[3], docs[4], docs[5], millis(r.CreatedAt), millis(r.ChangedAt))
+		docs[3], docs[4], docs[5], millis(r.CreatedAt), millis(r.ChangedAt), string(r.Request.Role))
 }
 
 // keysKnown reports whether any of these keys is or was a device's, or was
@@ -53,7 +54,7 @@ func scanRenewal(row scanner) (r store.Renewal, err error) {
 
 func (t *tx) Renewals(f store.RenewalFilter) ([]store.Renewal, error) {
 	where, args := []string{"1"}, []any{}
-	for _, c := range []struct{ column, value string }{{"id", f.ID}, {"device", f.Device}} {
+	for _, c := range []struct{ column, value string }{{"id", f.ID}, {"device", f.Device}, {"role", string(f.Role)}} {
 		if c.value != "" {
 			where, args = append(where, c.column+" = ?"), append(args, c.value)
 		}
@@ -91,8 +92,11 @@ func (t *tx) CompleteRenewal(id string, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = t.swap("UPDATE devices SET approval_key = ?, approval_csr = ?, approval_chain = ?, verdict = ? WHERE id = ? AND approval_key = ?",
-		r.Key, []byte(r.Request.CSR), docs[1], docs[0], r.Device, r.OldKey)
+	swap := "UPDATE devices SET approval_key = ?, approval_csr = ?, approval_chain = ?, verdict = ? WHERE id = ? AND approval_key = ?"
+	if r.Request.Role == protocol.RoleDevice {
+		swap = "UPDATE devices SET device_key = ?, device_csr = ?, device_chain = ?, device_verdict = ? WHERE id = ? AND device_key = ?"
+	}
+	err = t.swap(swap, r.Key, []byte(r.Request.CSR), docs[1], docs[0], r.Device, r.OldKey)
 	if err != nil {
 		return err
 	}

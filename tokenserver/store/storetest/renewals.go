@@ -106,6 +106,18 @@ func testOneRenewal(t *testing.T, s, _ store.Store) {
 	f.update(func(tx store.Tx) error { return tx.IssueRenewal("a", f.issue(), f.at) })
 	f.refused(store.ErrConflict, add("b"))
 	f.update(func(tx store.Tx) error { return errors.Join(tx.DropRenewal("a", f.at), tx.AddRenewal(f.renewal("b"))) })
+	device := f.renewal("c")
+	device.OldKey, device.Request.Role = "dk-d", protocol.RoleDevice
+	f.update(func(tx store.Tx) error { return tx.AddRenewal(device) })
+	same(f, []store.Renewal{device}, func(tx store.Tx) ([]store.Renewal, error) {
+		return tx.Renewals(store.RenewalFilter{Device: "d", Role: protocol.RoleDevice})
+	})
+	f.update(func(tx store.Tx) error {
+		return errors.Join(tx.IssueRenewal("c", f.issue(), f.at), tx.CompleteRenewal("c", f.at))
+	})
+	want := f.device("d")
+	want.DeviceKey, want.DeviceCSR, want.DeviceChain, want.DeviceVerdict = "ak-c", []byte{5}, [][]byte{{10}, {11}}, f.issue().Verdict
+	same(f, []store.Device{want}, func(tx store.Tx) ([]store.Device, error) { return tx.Devices(store.DeviceFilter{ID: "d"}) })
 	open := store.RenewalFilter{Device: "d", States: []store.RenewalState{store.RenewalPending, store.RenewalIssued}}
 	same(f, []store.Renewal{f.renewal("b")}, func(tx store.Tx) ([]store.Renewal, error) { return tx.Renewals(open) })
 }

@@ -1,0 +1,4 @@
+package qr
+
+// Confine is for a test that tries to get out.
+var Confine = confine
