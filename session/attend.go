@@ -30,7 +30,7 @@ func (l *loop) attend(ctx, asking context.Context, id string) outcome {
 }
 
 func (l *loop) converse(ctx, asking context.Context, id string) outcome {
-	var q prompt.Question
+	q := prompt.Question{Text: l.Text}
 	for again := false; ; again = true {
 		a, o := l.ask(ctx, asking, id, &q, again)
 		if o != nil {
@@ -62,7 +62,8 @@ func (l *loop) ask(ctx, asking context.Context, id string, q *prompt.Question, a
 	if err != nil {
 		return ipc.Answer{}, l.unanswered(asking, err)
 	}
-	*q = l.next(*q, d)
+	// What it takes may be more by now, and fewer tries are left.
+	*q = q.Again(d, q.Refused, q.Number)
 	a, err := l.Prompter.Ask(asking, *q)
 	if err != nil {
 		return ipc.Answer{}, l.unanswered(asking, err)
@@ -76,16 +77,6 @@ func (l *loop) report(ctx context.Context, p phase) {
 	case <-ctx.Done():
 	case l.phase <- p:
 	}
-}
-
-// next is what to ask now: after a refusal only what was wrong, unless something
-// else is to be shown. What it takes may be more by now, and fewer tries left.
-func (l *loop) next(q prompt.Question, d ipc.Display) prompt.Question {
-	if d.DisplayHash != q.Display.DisplayHash || d.RequestHash != q.Display.RequestHash {
-		return prompt.Question{Display: d, Text: l.Text}
-	}
-	q.Display, q.Text = d, l.Text
-	return q
 }
 
 // unanswered is the outcome without a decision; err stays when it is worth

@@ -100,7 +100,12 @@ func (s *Session) useDesktop(c Config) error {
 		program = found
 	}
 	n := notify.New(address, c.Log)
-	n.Text, n.Stranger = s.Text, s.strangers.saw
+	n.Stranger = s.strangers.saw
+	n.Words = notify.Words{
+		Open:    s.Text.T("Open"),
+		Middle:  s.Text.T("Middle-click to open."),
+		Command: s.Text.T("To answer, run: countersign requests"),
+	}
 	s.Notifier = n
 	s.Prompter = &prompt.Pinentry{Program: program, Display: display, Locale: locale()}
 	return nil

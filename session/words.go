@@ -42,20 +42,18 @@ func (s *Session) waitingNote(waiting []ipc.Request) notify.Note {
 
 // lockedNote says that something waits, to whoever sees a locked screen.
 func (s *Session) lockedNote(count int) notify.Note {
-	if count == 1 {
-		return notify.Note{Summary: s.Text.T("A request is waiting"), Body: s.Text.T("Unlock the screen to answer.")}
+	n := notify.Note{Summary: s.Text.T("A request is waiting"), Body: s.Text.T("Unlock the screen to answer.")}
+	if count > 1 {
+		n.Summary = s.Text.T("%d requests are waiting", count)
 	}
-	return notify.Note{Summary: s.Text.T("%d requests are waiting", count), Body: s.Text.T("Unlock the screen to answer.")}
+	return n
 }
 
 // verifyNote says what the service waits for while it verifies the person.
 func (s *Session) verifyNote(hint string, r *ipc.Request) notify.Note {
 	n := notify.Note{Summary: s.Text.T("Confirm that it is you")}
-	switch hint {
-	case "place_finger":
+	if hint == "place_finger" {
 		n.Summary = s.Text.T("Touch the fingerprint reader")
-	case "retry":
-		n.Summary = s.Text.T("Touch the fingerprint reader once more")
 	}
 	if r != nil {
 		n.Body = s.Text.T("It is for the answer to %s.", clientName(*r))

@@ -35,7 +35,7 @@ func mayImport() map[string][]string {
 		// What the user runs knows the service's socket and nothing behind it.
 		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
 		"session/logind": {},
-		"session/notify": {"session/text"},
+		"session/notify": {},
 		"session/prompt": {"ipc", "session/text", "internal/secret"},
 		"session/text":   {},
 		// What looks at a stranger's picture, and what fetches it, know nothing.

@@ -154,7 +154,7 @@ func (c *connection) failed(err error, version int) {
 // it for clicks that mean nothing of the kind.
 func (c *connection) stand(ctx context.Context, note Note) error {
 	key := newKey()
-	actions := []string{key, c.n.Text.T("Open")}
+	actions := []string{key, c.n.Words.Open}
 	id, err := c.notify(ctx, note, c.id, actions, 0)
 	if _, refused := errors.AsType[dbus.Error](err); refused && c.id != 0 {
 		// GNOME Shell refuses to replace what it does not show any more.
@@ -225,9 +225,9 @@ func (c *connection) notify(ctx context.Context, note Note, replaces uint32, act
 func (c *connection) hint(body string, actions []string) (string, []string) {
 	switch {
 	case !slices.Contains(c.caps, "actions"):
-		return body + "\n" + c.n.Text.T("To answer, run: countersign requests"), []string{}
+		return body + "\n" + c.n.Words.Command, []string{}
 	case c.server == "dunst":
-		return body + "\n" + c.n.Text.T("Middle-click to open."), actions
+		return body + "\n" + c.n.Words.Middle, actions
 	}
 	return body, actions
 }

@@ -21,12 +21,19 @@ import (
 	"path/filepath"
 	"sync"
 	"time"
-
-	"countersign/session/text"
 )
 
 // Note is what a notification says, in plain text.
 type Note struct{ Summary, Body string }
+
+// Words are what the Notifier adds to a Note, in the person's language.
+type Words struct {
+	// Open labels the button.
+	Open string
+	// Middle says how to press it where a daemon shows none, Command what to
+	// run where a daemon has none.
+	Middle, Command string
+}
 
 // Why says what made the standing notification change.
 type Why int
@@ -47,13 +54,12 @@ const redial = 2 * time.Second
 // Notifier keeps the user informed over the session bus. Its methods may be
 // called from any goroutine, before and during Run, and do not wait.
 type Notifier struct {
-	// Text speaks the person's language; it is set before Run.
-	Text text.Printer
-
 	// Stranger, unless nil, is called for each signal of a notification daemon
 	// or the bus that came from another program; nil logs each. It must not
 	// wait, and is set before Run.
 	Stranger func(signal, sender string)
+	// Words are the Notifier's own; set before Run.
+	Words Words
 
 	address string
 	log     *slog.Logger
@@ -73,10 +79,11 @@ type offer struct {
 	version int
 }
 
-// New makes a Notifier for the bus at a D-Bus address. Nothing happens before
+// New makes a Notifier for the bus at a D-Bus address, with English words. Nothing happens before
 // Run.
 func New(address string, log *slog.Logger) *Notifier {
-	return &Notifier{address: address, log: log, wake: make(chan struct{}, 1), opens: make(chan struct{}, 1)}
+	words := Words{Open: "Open", Middle: "Middle-click to open.", Command: "To answer, run: countersign requests"}
+	return &Notifier{Words: words, address: address, log: log, wake: make(chan struct{}, 1), opens: make(chan struct{}, 1)}
 }
 
 // Address returns where the session bus of this login session is, "" when

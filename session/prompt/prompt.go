@@ -137,3 +137,12 @@ func checkNumber(say text.Printer, number string, digits int) string {
 	}
 	return say.T("The number has %d digits.", digits)
 }
+
+// Again is what to ask after a refusal: only what was wrong, unless something
+// else is to be shown now.
+func (q Question) Again(d ipc.Display, refused *ipc.Error, number string) Question {
+	if d.DisplayHash != q.Display.DisplayHash || d.RequestHash != q.Display.RequestHash {
+		return Question{Display: d, Text: q.Text}
+	}
+	return Question{Display: d, Text: q.Text, Refused: refused, Number: number}
+}
