@@ -1,6 +1,6 @@
 package text
 
-//nolint:funlen,gosec // a table, with words for PIN codes
+//nolint:funlen,gosec,misspell // a table of another language, with words for PIN codes
 func dutch() map[string]string {
 	return map[string]string{
 		"Countersign request":  "Countersign verzoek",
@@ -39,7 +39,16 @@ func dutch() map[string]string {
 		"Approval request from %s":                                                                     "Goedkeuringsverzoek van %s",
 		"Open it to answer.":                                                                           "Open het om te antwoorden.",
 		"%d approval requests":                                                                         "%d goedkeuringsverzoeken",
-		"The oldest is from %s. Open it to answer.":                                                    "Het oudste is van %s. Open het om te antwoorden.",
+		"The next is from %s. Open it to answer.":                                                      "Het volgende is van %s. Open het om te antwoorden.",
+		"A request is waiting":                                                                         "Er wacht een verzoek",
+		"%d requests are waiting":                                                                      "Er wachten %d verzoeken",
+		"Unlock the screen to answer.":                                                                 "Ontgrendel het scherm om te antwoorden.",
+		"Confirm that it is you":                                                                       "Bevestig dat u het bent",
+		"Touch the fingerprint reader":                                                                 "Raak de vingerafdruklezer aan",
+		"It is for the answer to %s.":                                                                  "Het is voor het antwoord aan %s.",
+		"Open":                                                                                         "Openen",
+		"Middle-click to open.":                                                                        "Klik met de middelste muisknop om te openen.",
+		"To answer, run: countersign requests":                                                         "Voer uit om te antwoorden: countersign requests",
 		"Touch your token":                                                                             "Raak uw token aan",
 		"It waits to go on with the enrollment.":                                                       "Die wacht om verder te gaan met de registratie.",
 		"It waits to sign the answer to %s.":                                                           "Die wacht om het antwoord aan %s te ondertekenen.",

@@ -1,6 +1,6 @@
 package text
 
-//nolint:funlen,gosec // a table, with words for PIN codes
+//nolint:funlen,gosec,misspell // a table of another language, with words for PIN codes
 func french() map[string]string {
 	return map[string]string{
 		"Countersign request":  "Countersign demande",
@@ -39,7 +39,16 @@ func french() map[string]string {
 		"Approval request from %s":                                                                     "Demande d'approbation de %s",
 		"Open it to answer.":                                                                           "Ouvrez-la pour répondre.",
 		"%d approval requests":                                                                         "%d demandes d'approbation",
-		"The oldest is from %s. Open it to answer.":                                                    "La plus ancienne est de %s. Ouvrez-la pour répondre.",
+		"The next is from %s. Open it to answer.":                                                      "La prochaine est de %s. Ouvrez-la pour répondre.",
+		"A request is waiting":                                                                         "Une demande attend",
+		"%d requests are waiting":                                                                      "%d demandes attendent",
+		"Unlock the screen to answer.":                                                                 "Déverrouillez l'écran pour répondre.",
+		"Confirm that it is you":                                                                       "Confirmez que c'est vous",
+		"Touch the fingerprint reader":                                                                 "Touchez le lecteur d'empreintes",
+		"It is for the answer to %s.":                                                                  "C'est pour la réponse à %s.",
+		"Open":                                                                                         "Ouvrir",
+		"Middle-click to open.":                                                                        "Cliquez avec le bouton du milieu pour ouvrir.",
+		"To answer, run: countersign requests":                                                         "Pour répondre, exécutez : countersign requests",
 		"Touch your token":                                                                             "Touchez votre clé",
 		"It waits to go on with the enrollment.":                                                       "Elle attend pour poursuivre l'enregistrement.",
 		"It waits to sign the answer to %s.":                                                           "Elle attend pour signer la réponse à %s.",
