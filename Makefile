@@ -17,7 +17,7 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build test test-vm lint fmt bench fuzz vuln demo clean
+.PHONY: help deps build test test-vm lint fmt bench fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/deps test
 	scripts/fuzz
+
+shots: ## take the pictures of notifications and prompts in docs/images anew
+	@scripts/deps test
+	COUNTERSIGN_SHOTS=$(CURDIR)/docs/images $(GO) test -count 1 -run '^TestDaemons$$' ./session
 
 vuln: ## look for known vulnerabilities in what we link
 	@scripts/deps vuln
