@@ -55,6 +55,7 @@ type Agent struct {
 	reserved  *reservations
 	reports   incidents
 	attempts  attempts
+	codes     codes
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.

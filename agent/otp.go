@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"countersign/agent/audit"
 	"countersign/agent/state"
@@ -38,6 +39,9 @@ func (a *Agent) redeem(ctx context.Context, s ipc.Scope, in ipc.Redemption) (ipc
 	client := p.clientNow()
 	if client == nil || p.get().State != state.Active {
 		return ipc.Request{}, ipc.Errorf(ipc.CodeServer, "see: countersign profiles", "%s", p.trouble())
+	}
+	if err := a.codes.admit(s.Peer.UID, in.Origin, time.Now()); err != nil {
+		return ipc.Request{}, err
 	}
 	sent := BootTime()
 	answer, err := client.Redeem(ctx, protocol.OTPRedemption{OTP: code, Origin: in.Origin})

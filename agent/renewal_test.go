@@ -58,9 +58,10 @@ func newRenewer(t *testing.T, k *kit) *renewer {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var work sync.WaitGroup
-	work.Go(func() { k.profile.deliver(ctx, client) })
-	for _, slot := range k.profile.slots() {
-		work.Go(func() { k.profile.settleRenewals(ctx, client, slot) })
+	p := k.profile
+	work.Go(func() { p.deliver(ctx, client) })
+	for _, slot := range p.slots() {
+		work.Go(func() { p.settleRenewals(ctx, client, slot) })
 	}
 	k.profile.mu.Lock()
 	k.profile.client = client

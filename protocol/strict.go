@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
@@ -16,8 +15,9 @@ const maxDepth = 8
 
 // CheckText refuses a string that could show one thing and mean another:
 // not UTF-8, not in normalization form C, over limit bytes, or holding a
-// control, format or line-separating character (Cc, Cf, Zl, Zp) or U+FFFD,
-// which stands for something already lost. It never repairs.
+// control, format or line-separating character (Cc, Cf, Zl, Zp), one that shows
+// nothing, marks in piles, or U+FFFD, which stands for something already lost.
+// It never repairs.
 func CheckText(name, s string, limit int) error {
 	switch {
 	case len(s) > limit:
@@ -27,12 +27,7 @@ func CheckText(name, s string, limit int) error {
 	case !norm.NFC.IsNormalString(s):
 		return errorf(CodeBadText, "%s is not in Unicode normalization form C", name)
 	}
-	for _, r := range s {
-		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError {
-			return errorf(CodeBadText, "%s holds the character %U, which is refused", name, r)
-		}
-	}
-	return nil
+	return checkShows(name, s)
 }
 
 // DecodeStrict reads exactly one JSON document into v: every member known,

@@ -10,6 +10,7 @@ import (
 func TestCheckText(t *testing.T) {
 	for _, good := range []string{
 		"", "Zoë", "日本語", "👍🏽", "a\u00a0b", strings.Repeat("é", 32), "\U0010fffd", "ﷺ", "क्ष",
+		"שָׁלוֹם", "မြန်မာ", "ཧཱུྃ", "1\u202f234,50\u00a0€", "x\u0338\u0323\u0301\u0302",
 	} {
 		if err := protocol.CheckText("x", good, 64); err != nil {
 			t.Errorf("%q: %v", good, err)
@@ -24,7 +25,12 @@ func TestCheckText(t *testing.T) {
 		"word joiner": "a\u2060b", "byte order mark": "\ufeffa", "annotation anchor": "\ufff9", "tag": "\U000e0041",
 		"line separator": "a\u2028b", "paragraph separator": "a\u2029b",
 		"replacement character": "a\ufffdb", "not UTF-8": "a\xffb", "surrogate in UTF-8": "\xed\xa0\x80",
-		"overlong": "\xc0\xaf", "decomposed": "Zoe\u0308", "singleton": "\u212b", "over long": strings.Repeat("é", 33),
+		"Hangul filler": "\u3164", "Hangul choseong filler": "\u115f", "Hangul jungseong filler": "\u1160", "halfwidth Hangul filler": "\uffa0",
+		"Braille blank": "a\u2800b", "grapheme joiner": "a\u034fb", "Khmer inherent vowel": "\u17b4", "variation selector": "a\ufe0fb",
+		"Mongolian selector": "\u180b", "ideographic selector": "\u845b\U000e0100", "null notehead": "\U0001d159", "Khitan filler": "\U00016fe4",
+		"blank hieroglyph": "\U00013441", "five marks": "x\u0338\u0321\u0323\u0301\u0302", "a mark twice": "x\u0338\u0338",
+		"a pile of marks": "q" + strings.Repeat("\u0301\u0302", 14),
+		"overlong":        "\xc0\xaf", "decomposed": "Zoe\u0308", "singleton": "\u212b", "over long": strings.Repeat("é", 33),
 	}
 	for name, s := range bad {
 		t.Run(name, func(t *testing.T) { wantCode(t, protocol.CheckText("x", s, 64), protocol.CodeBadText) })

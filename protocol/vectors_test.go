@@ -223,7 +223,7 @@ func TestVectorsWithAnotherImplementation(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	want := "messages 14, displays 48, good 27, bad 7, evidence 3, ok\n"
+	want := "messages 14, displays 48, good 32, bad 7, evidence 3, ok\n"
 	if string(out) != want {
 		t.Errorf("said %q, want %q", out, want)
 	}

@@ -73,7 +73,7 @@ func TestRenewSurvivesAKillAtItsSteps(t *testing.T) {
 	if all < 40 {
 		t.Errorf("only %d steps were seen: the tracer misses some", all)
 	}
-	for _, n := range someSteps(t, all, 6) {
+	for _, n := range someSteps(t, all, 3) {
 		if after, killed, _ := renew(n); !killed && n < all-10 {
 			t.Errorf("not killed at step %d, %s", n, after)
 		}
@@ -139,7 +139,7 @@ func TestUnenrollSurvivesAKillAtItsSteps(t *testing.T) {
 		t.Errorf("only %d steps were seen: the tracer misses some", all)
 	}
 	// The first step comes before the server hears of it, the last after.
-	for _, n := range slices.Compact(slices.Sorted(slices.Values(append(someSteps(t, all, 4), 1, all)))) {
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(append(someSteps(t, all, 3), 1, all)))) {
 		unenroll(n)
 	}
 	if gone < 2 || stayed < 1 {

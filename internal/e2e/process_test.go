@@ -157,7 +157,9 @@ func commandAs(tb testing.TB, uid uint32, args ...string) answer {
 func runCommand(tb testing.TB, stdin string, cmd *exec.Cmd) answer {
 	tb.Helper()
 	cmd.Stdin = strings.NewReader(stdin)
-	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR=") // never the socket of who runs the tests
+	if cmd.Env == nil {
+		cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR=") // never the socket of who runs the tests
+	}
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

@@ -106,6 +106,14 @@ type terminal struct {
 
 func onTerminal(t *testing.T, d *device) *terminal {
 	t.Helper()
+	term, p := atTerminal(t, d, "session", "--prompt", "terminal")
+	testenv.Eventually(t, "the session helper to be ready", func() bool { return strings.Contains(p.log.String(), "ready") })
+	return term
+}
+
+// atTerminal runs a command on a pty of its own.
+func atTerminal(t *testing.T, d *device, args ...string) (*terminal, *process) {
+	t.Helper()
 	ptmx, pts, err := pty.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -113,14 +121,12 @@ func onTerminal(t *testing.T, d *device) *terminal {
 	t.Cleanup(func() { _ = ptmx.Close() })
 	term := &terminal{t: t, ptmx: ptmx}
 	go func() { _, _ = io.Copy(term, ptmx) }()
-	cmd := exec.Command(filepath.Join(bin, "countersign"), "session", "--prompt", "terminal", "--socket", d.socket())
+	cmd := exec.Command(filepath.Join(bin, "countersign"), append(args, "--socket", d.socket())...)
 	cmd.Stdin = pts
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	log := new(logBuffer)
-	startCommand(t, log, cmd)
+	p := startCommand(t, new(logBuffer), cmd)
 	_ = pts.Close()
-	testenv.Eventually(t, "the session helper to be ready", func() bool { return strings.Contains(log.String(), "ready") })
-	return term
+	return term, p
 }
 
 // Write collects what the terminal shows.

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// guard is a little more than the second in which prompts take no answer.
-const guard = 1200 * time.Millisecond
+// guard is a little more than the time in which prompts take no answer.
+const guard = 1500 * time.Millisecond
 
 // Displayed returns how many notifications dunst displays, as dunstctl prints
 // it.
@@ -75,6 +75,12 @@ func (d *Desktop) XdoType(text string) {
 func (d *Desktop) XdoKey(keys ...string) {
 	d.tb.Helper()
 	d.xdo(append([]string{"key", "--delay", "60"}, keys...)...)
+}
+
+// XdoKeysAtOnce presses keys as fast as they go.
+func (d *Desktop) XdoKeysAtOnce(keys ...string) {
+	d.tb.Helper()
+	d.xdo(append([]string{"key", "--delay", "0"}, keys...)...)
 }
 
 func (d *Desktop) xdo(args ...string) string {

@@ -33,7 +33,7 @@ type fake struct {
 
 func startFake(t *testing.T, desk *testenv.Desktop) *fake {
 	t.Helper()
-	f := &fake{conn: connect(t, desk), asked: make(chan dbus.ObjectPath, 1), closed: make(chan dbus.ObjectPath, 1)}
+	f := &fake{conn: desk.Bus(), asked: make(chan dbus.ObjectPath, 1), closed: make(chan dbus.ObjectPath, 1)}
 	if err := f.conn.Export(f, portalPath, "org.freedesktop.portal.Screenshot"); err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +113,7 @@ func pictureFile(t *testing.T, text string) string {
 func TestForgedAnswers(t *testing.T) {
 	t.Parallel()
 	desk := desktop(t)
-	f, forger := startFake(t, desk), connect(t, desk)
+	f, forger := startFake(t, desk), desk.Bus()
 	forged, true1 := pictureFile(t, "forged"), pictureFile(t, "true")
 	done := takePicture(t, desk)
 	handle := <-f.asked

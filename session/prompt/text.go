@@ -3,6 +3,7 @@ package prompt
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -30,9 +31,13 @@ func check(d ipc.Display) error {
 	return nil
 }
 
-// unshowable is Cc, Cf and the two separators that act as line ends.
+// unshowable is Cc, Cf, the two separators that act as line ends, and the
+// fillers and selectors that show nothing.
 func unshowable(r rune) bool {
-	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
+	return unicode.In(
+		r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp,
+		unicode.Other_Default_Ignorable_Code_Point, unicode.Variation_Selector,
+	) || slices.Contains([]rune{0x2800, 0x13441, 0x13442, 0x16FE4, 0x1D159}, r)
 }
 
 // printable makes a text of unknown origin safe to show and to log.
@@ -119,7 +124,13 @@ func ems(r rune) int {
 		return 1
 	case r >= 0xFB50 && r <= 0xFDFF: // whole words in one character
 		return 16
+	case r == 0x2E3A || r == 0x2E3B || r >= 0x12000 && r <= 0x1254F: // long dashes, cuneiform
+		return 8
 	case r >= 0x10000:
+		return 4
+	case unicode.In(r, unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana):
+		return 2
+	case r >= 0x0900 && r < 0x1E00 || r >= 0xA800: // scripts of South and East Asia, with letters as wide as words
 		return 4
 	}
 	return 2
