@@ -68,6 +68,7 @@ func (tr *tracer) killed() (string, bool) {
 
 // read follows strace's output.
 func (tr *tracer) read(out *os.File, kill func()) {
+	defer out.Close()
 	for sc := bufio.NewScanner(out); sc.Scan(); {
 		tr.mu.Lock()
 		if tr.counts(sc.Text()) && tr.armed && !tr.fired {
@@ -92,20 +93,31 @@ func (tr *tracer) counts(line string) bool {
 // startTraced starts the device's service under a tracer.
 func (d *device) startTraced() *tracer {
 	d.tb.Helper()
-	r, w, err := os.Pipe()
-	if err != nil {
-		d.tb.Fatal(err)
-	}
-	args := append([]string{"-D", "-f", "-qq", "-yy", "-s", "0", "-e", "trace=" + calls, "-e", "inject=" + calls + ":delay_exit=" + hold, "-o", "/proc/self/fd/3", d.program()}, d.args()...)
-	cmd := exec.Command("strace", args...)
-	cmd.ExtraFiles = []*os.File{w}
-	d.proc = startCommand(d.tb, d.log, cmd)
-	_ = w.Close()
-	tr := new(tracer)
-	// With -D the process we started is the service, and strace its tracer.
-	go tr.read(r, func() { _ = cmd.Process.Kill() })
+	var tr *tracer
+	d.proc, tr = startUnderTrace(d.tb, d.log, calls, hold, d.program(), d.args()...)
 	d.proc.expect("ready")
 	return tr
+}
+
+// startUnderTrace starts a program whose steps are these system calls, and
+// which is held for a while after each.
+func startUnderTrace(tb testing.TB, log *logBuffer, calls, hold, program string, args ...string) (*process, *tracer) {
+	tb.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd := exec.Command("strace", append([]string{
+		"-D", "-f", "-qq", "-yy", "-s", "0", "-e", "trace=" + calls, "-e", "inject=" + calls + ":delay_exit=" + hold,
+		"-o", "/proc/self/fd/3", program,
+	}, args...)...)
+	cmd.ExtraFiles = []*os.File{w}
+	p := startCommand(tb, log, cmd)
+	_ = w.Close()
+	tr := new(tracer)
+	// With -D the process we started is the program, and strace its tracer.
+	go tr.read(r, func() { _ = cmd.Process.Kill() })
+	return p, tr
 }
 
 // TestEnrollmentSurvivesAKillAtEachStep: afterwards the enrollment is absent

@@ -30,8 +30,13 @@ type server struct {
 
 func startServer(tb testing.TB) *server {
 	tb.Helper()
+	return startServerOn(tb, "127.0.0.1:0", "127.0.0.1:0")
+}
+
+func startServerOn(tb testing.TB, listen, deviceListen string) *server {
+	tb.Helper()
 	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer)}
-	s.run("--listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0")
+	s.run("--listen", listen, "--device-listen", deviceListen)
 	s.command("", "user", "add", "alice").ok(tb)
 	return s
 }

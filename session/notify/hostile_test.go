@@ -14,7 +14,7 @@ import (
 // markup, over a real bus.
 func TestNothingReachesTheBusAsMarkup(t *testing.T) {
 	d, n, _ := start(t)
-	d.StopDunst()
+	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"actions", "body-markup"}}
 	daemon.serve(t, d.BusAddress)
 	// A string that is not UTF-8, or holds NUL, is none of D-Bus, and the session

@@ -1,6 +1,6 @@
 package text
 
-//nolint:funlen,gosec // a table, with words for PIN codes
+//nolint:funlen,gosec,misspell // a table of another language, with words for PIN codes
 func french() map[string]string {
 	return map[string]string{
 		"Countersign request":  "Countersign demande",
