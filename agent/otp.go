@@ -40,7 +40,7 @@ func (a *Agent) redeem(ctx context.Context, s ipc.Scope, in ipc.Redemption) (ipc
 	if client == nil || p.get().State != state.Active {
 		return ipc.Request{}, ipc.Errorf(ipc.CodeServer, "see: countersign profiles", "%s", p.trouble())
 	}
-	if err := a.codes.admit(s.Peer.UID, in.Origin, time.Now()); err != nil {
+	if err := a.limits.admitCode(s.Peer.UID, in.Origin, BootTime()); err != nil {
 		return ipc.Request{}, err
 	}
 	sent := BootTime()
