@@ -195,7 +195,7 @@ func TestUnfinishedEnrollmentsCount(t *testing.T) {
 	if err := k.agent.admitAttempt(testUID); codeOf(err) != ipc.CodeTooManyEnrolling {
 		t.Errorf("got %v", err)
 	}
-	if err := k.agent.admitAttempt(testUID+1, time.Now()); err != nil {
+	if err := k.agent.admitAttempt(testUID + 1); err != nil {
 		t.Errorf("another user: %v", err)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"countersign/agent/audit"
 	"countersign/agent/state"
