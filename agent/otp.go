@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"time"
 
 	"countersign/agent/audit"
 	"countersign/agent/state"
@@ -40,7 +39,7 @@ func (a *Agent) redeem(ctx context.Context, s ipc.Scope, in ipc.Redemption) (ipc
 	if client == nil || p.get().State != state.Active {
 		return ipc.Request{}, ipc.Errorf(ipc.CodeServer, "see: countersign profiles", "%s", p.trouble())
 	}
-	if err := a.codes.admit(s.Peer.UID, in.Origin, time.Now()); err != nil {
+	if err := a.limits.admitCode(s.Peer.UID, in.Origin, BootTime()); err != nil {
 		return ipc.Request{}, err
 	}
 	sent := BootTime()

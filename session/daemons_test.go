@@ -62,10 +62,10 @@ func join(t *testing.T, d *testenv.Desktop, svc *service, change func(*session.S
 func answerByClicks(t *testing.T, d *testenv.Desktop, svc *service, kind testenv.Daemon) {
 	t.Helper()
 	svc.add(request("t1"))
-	d.Shot("notification-"+kind.Name, d.WaitShown(1))
+	d.Shot("notification-"+kind.Name, func() testenv.Area { return d.WaitShown(1) })
 	d.PressOpen()
 	d.Answerable("Countersign request")
-	d.Shot("prompt", d.Focused())
+	d.Shot("prompt", d.Focused)
 	approvePage(d)
 	typeIn(d, "Countersign number", "42")
 	typeIn(d, "Countersign PIN", "123456")

@@ -15,8 +15,8 @@ const (
 )
 
 // Login answers as systemd's login manager does, as far as a session helper
-// asks, on a private bus: the real one takes a whole system, and runs in the
-// virtual machine of scripts/test-vm.
+// asks, on a private bus. It does what RealLogin cannot be made to do there:
+// change sessions, suspend, and run for any user.
 type Login struct {
 	tb   testing.TB
 	conn *dbus.Conn

@@ -22,16 +22,16 @@ const maxShot = 20 << 10
 
 // Shot writes a part of the screen to NAME.png, small enough for documents,
 // where ShotsDir is set.
-func (d *Desktop) Shot(name string, part Area) {
+func (d *Desktop) Shot(name string, part func() Area) {
 	d.tb.Helper()
 	dir := os.Getenv(ShotsDir)
 	if dir == "" {
 		return
 	}
-	wait(meant) // windows fade in
+	wait(2 * meant) // windows fade and slide in
 	var out bytes.Buffer
 	encoder := png.Encoder{CompressionLevel: png.BestCompression}
-	if err := encoder.Encode(&out, fewColors(d.Screen(), part)); err != nil {
+	if err := encoder.Encode(&out, fewColors(d.Screen(), part())); err != nil {
 		d.tb.Fatal(err)
 	}
 	if out.Len() > maxShot {

@@ -139,3 +139,27 @@ func TestForgedSignalsChangeNothing(t *testing.T) {
 	login.Set("c1", testenv.LoginSession{Active: true})
 	until(t, w, logind.State{Known: true, Session: "c1", Active: true})
 }
+
+// TestRealLoginManager follows systemd's own.
+func TestRealLoginManager(t *testing.T) {
+	t.Parallel()
+	b := testenv.StartBus(t)
+	login := testenv.StartRealLogin(t, b, false)
+	w, strangers := watch(t, b, "")
+	here := logind.State{Known: true, Session: "c1", Active: true}
+	locked, far := here, here
+	locked.Locked, far.Remote = true, true
+	until(t, w, here)
+	for range 3 {
+		login.SetLockedHint(true)
+		until(t, w, locked)
+		login.SetLockedHint(false)
+		until(t, w, here)
+	}
+	login.Stop()
+	login.Start(true)
+	until(t, w, far)
+	if n := strangers.Load(); n > 0 {
+		t.Errorf("%d signals of the login manager were taken for forged", n)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,16 +44,16 @@ func TestTheBoundaryOfWindows(t *testing.T) {
 // millisecond sooner.
 func TestTheBoundaryOfTerminals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		discarded := false
-		go func() { _ = settled(t.Context(), func() error { discarded = true; return nil }) }()
+		var discarded atomic.Bool
+		go func() { _ = settled(t.Context(), func() error { discarded.Store(true); return nil }) }()
 		<-time.After(settle - time.Millisecond)
 		synctest.Wait()
-		if discarded {
+		if discarded.Load() {
 			t.Error("a millisecond too soon")
 		}
 		<-time.After(time.Millisecond)
 		synctest.Wait()
-		if !discarded {
+		if !discarded.Load() {
 			t.Error("not at one second")
 		}
 	})

@@ -41,7 +41,7 @@ func french() map[string]string {
 		"%d approval requests":                                                                         "%d demandes d'approbation",
 		"The next is from %s. Open it to answer.":                                                      "La prochaine est de %s. Ouvrez-la pour répondre.",
 		"A request is waiting":                                                                         "Une demande attend",
-		"%d requests are waiting":                                                                      "%d demandes attendent",
+		"%d requests are waiting":                                                                      "Demandes en attente : %d",
 		"Unlock the screen to answer.":                                                                 "Déverrouillez l'écran pour répondre.",
 		"Confirm that it is you":                                                                       "Confirmez que c'est vous",
 		"Touch the fingerprint reader":                                                                 "Touchez le lecteur d'empreintes",
