@@ -39,6 +39,11 @@ func (d disk) path(name string) string {
 	return filepath.Join("/proc", strconv.Itoa(d.pid), "root", d.dir, name)
 }
 
+// seenBy has a command see the disk.
+func (d disk) seenBy(cmd *exec.Cmd) *exec.Cmd {
+	return exec.Command("nsenter", append([]string{"--target", strconv.Itoa(d.pid), "--mount"}, cmd.Args...)...)
+}
+
 const filler = "filler"
 
 // fill leaves no room on it.

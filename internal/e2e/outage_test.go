@@ -61,18 +61,18 @@ func outages() []outage {
 		},
 		{
 			name: "disk of the service full", serviceDisk: true, code: ipc.CodeStorage,
-			begin: func(w *outageWorld) { w.disk().fill() },
-			end:   func(w *outageWorld) { w.disk().makeRoom() },
+			begin: func(w *outageWorld) { w.small.fill() },
+			end:   func(w *outageWorld) { w.small.makeRoom() },
 		},
 		{
 			name: "disk of the service read-only", serviceDisk: true, code: ipc.CodeStorage,
-			begin: func(w *outageWorld) { w.disk().protect() },
-			end:   func(w *outageWorld) { w.disk().unprotect() },
+			begin: func(w *outageWorld) { w.small.protect() },
+			end:   func(w *outageWorld) { w.small.unprotect() },
 		},
 		{
 			name: "disk of the server full", serverDisk: true, start: "storage_failed",
-			begin: func(w *outageWorld) { w.disk().fill() },
-			end:   func(w *outageWorld) { w.disk().makeRoom() },
+			begin: func(w *outageWorld) { w.small.fill() },
+			end:   func(w *outageWorld) { w.small.makeRoom() },
 		},
 	}
 }
@@ -119,7 +119,7 @@ func newOutageWorld(t *testing.T, o outage) *outageWorld {
 	w := &outageWorld{t: t}
 	if o.serverDisk {
 		w.server = startServerOnDisk(t, "1m")
-		w.small = disk{t, w.server.proc.cmd.Process.Pid, w.server.data}
+		w.small = *w.server.small
 	} else {
 		w.server = startServerOn(t, quietAddress(t), quietAddress(t))
 	}
@@ -135,8 +135,6 @@ func newOutageWorld(t *testing.T, o outage) *outageWorld {
 	w.caller = ipc.Dial(w.device.socket())
 	return w
 }
-
-func (w *outageWorld) disk() disk { return w.small }
 
 func (w *outageWorld) signal(sig syscall.Signal) {
 	if err := w.server.proc.cmd.Process.Signal(sig); err != nil {
@@ -262,7 +260,7 @@ func startServerOnDisk(tb testing.TB, size string) *server {
 	s.proc = startCommand(tb, s.log, smallDisk(tb, s.data, size, filepath.Join(bin, "countersign-server"),
 		"serve", "--data", s.data, "--listen", quietAddress(tb), "--device-listen", quietAddress(tb)))
 	s.read()
-	s.inside = disk{tb, s.proc.cmd.Process.Pid, s.data}.path("")
+	s.small = &disk{tb, s.proc.cmd.Process.Pid, s.data}
 	s.command("", "user", "add", "alice").ok(tb)
 	return s
 }

@@ -26,8 +26,8 @@ type server struct {
 	proc           *process
 	log            *logBuffer
 	config         string
-	// inside, where not "", is the data as others see it.
-	inside string
+	// small, where not nil, is the disk that the data is on.
+	small *disk
 }
 
 func startServer(tb testing.TB) *server {
@@ -79,14 +79,11 @@ func hostOf(tb testing.TB, address string) string {
 
 func (s *server) command(stdin string, args ...string) answer {
 	s.tb.Helper()
-	return command(s.tb, stdin, "countersign-server", append(args, "--data", s.dir())...)
-}
-
-func (s *server) dir() string {
-	if s.inside != "" {
-		return s.inside
+	cmd := exec.Command(filepath.Join(bin, "countersign-server"), append(args, "--data", s.data)...)
+	if s.small != nil {
+		cmd = s.small.seenBy(cmd)
 	}
-	return s.data
+	return runCommand(s.tb, stdin, cmd)
 }
 
 // link makes an enrollment link for alice.
@@ -95,7 +92,12 @@ func (s *server) link(args ...string) string {
 	return s.command("", append([]string{"enrollment", "create", "--user", "alice", "--json"}, args...)...).ok(s.tb).text("uri")
 }
 
-func (s *server) ca() string { return filepath.Join(s.dir(), "ca.pem") }
+func (s *server) ca() string {
+	if s.small != nil {
+		return s.small.path("ca.pem")
+	}
+	return filepath.Join(s.data, "ca.pem")
+}
 
 // device is one computer: a TPM with a recorder in front, and the service.
 type device struct {
