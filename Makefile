@@ -10,6 +10,11 @@ BENCH    ?= .
 COUNT    ?= 1
 # How often each way to a signature is timed.
 SIGNATURES ?= 1000
+# How often make soak kills the service and the server each, how many decisions
+# it sends through a bad network, and the seed of its choices where not any.
+KILLS     ?= 500
+DECISIONS ?= 1000
+SEED      ?=
 # How long all tests of one package may take together.
 TIMEOUT  ?= 14m
 export GO FUZZTIME
@@ -17,7 +22,7 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build test test-vm lint fmt bench fuzz shots vuln demo clean
+.PHONY: help deps build test test-vm soak lint fmt bench fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +46,11 @@ test: ## run all tests with the race detector
 test-vm: ## test in a virtual machine whose TPM has other users too
 	@scripts/deps vm
 	@scripts/test-vm
+
+soak: ## kill service and server KILLS times each under load; the log is kept in soak.log
+	@scripts/deps test
+	COUNTERSIGN_SOAK='$(KILLS)' COUNTERSIGN_DECISIONS='$(DECISIONS)' COUNTERSIGN_SEED='$(SEED)' \
+		$(GO) test -race -count=1 -timeout 2h -v -parallel 1 -run '^(TestSoak|TestLostAnswers|TestOutages)$$' ./internal/e2e 2>&1 | tee soak.log
 
 lint: ## check formatting, lint rules, vet and the import rules
 	@scripts/deps lint

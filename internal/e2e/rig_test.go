@@ -35,10 +35,10 @@ func startServer(tb testing.TB) *server {
 	return startServerOn(tb, "127.0.0.1:0", "127.0.0.1:0")
 }
 
-func startServerOn(tb testing.TB, listen, deviceListen string) *server {
+func startServerOn(tb testing.TB, listen, deviceListen string, args ...string) *server {
 	tb.Helper()
 	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer)}
-	s.run("--listen", listen, "--device-listen", deviceListen)
+	s.run(append(args, "--listen", listen, "--device-listen", deviceListen)...)
 	s.command("", "user", "add", "alice").ok(tb)
 	return s
 }

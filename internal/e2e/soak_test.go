@@ -36,7 +36,7 @@ func TestSoak(t *testing.T) {
 		seed = n
 	}
 	t.Logf("COUNTERSIGN_SEED=%d COUNTERSIGN_SOAK=%d", seed, kills)
-	s := newSoak(t, seed)
+	s := newSoak(t, seed, startServerOn(t, quietAddress(t), quietAddress(t)))
 	s.work()
 	s.killAll(kills)
 	s.settle()
@@ -54,7 +54,7 @@ type soak struct {
 	ledger *soakLedger
 	roots  *x509.CertPool
 
-	ctx   context.Context //nolint:containedctx // the soak's own: it ends with what fails first
+	ctx   context.Context // ends with what fails first
 	fail  context.CancelCauseFunc
 	ended chan struct{} // closed when no more transactions are to be started
 	load  sync.WaitGroup
@@ -63,11 +63,11 @@ type soak struct {
 	stats soakStats
 }
 
-func newSoak(t *testing.T, seed uint64) *soak {
+func newSoak(t *testing.T, seed uint64, server *server) *soak {
 	t.Helper()
 	s := &soak{
 		tb: t, rand: rand.New(rand.NewPCG(seed, 0)), dice: newDice(seed), ended: make(chan struct{}),
-		server: startServerOn(t, quietAddress(t), quietAddress(t)), device: newDevice(t), began: time.Now(),
+		server: server, device: newDevice(t), began: time.Now(),
 		stats: soakStats{kills: map[string]int{}, at: map[string]int{}},
 	}
 	s.ctx, s.fail = context.WithCancelCause(t.Context())
