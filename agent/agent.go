@@ -53,6 +53,7 @@ type Agent struct {
 	attention *attention
 	events    *hub
 	reserved  *reservations
+	lookouts  lookouts
 	limits    limits
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on

@@ -26,6 +26,8 @@ type server struct {
 	proc           *process
 	log            *logBuffer
 	config         string
+	// inside, where not "", is the data as others see it.
+	inside string
 }
 
 func startServer(tb testing.TB) *server {
@@ -48,6 +50,12 @@ func (s *server) run(args ...string) {
 		args = append(args, "--config", s.config)
 	}
 	s.proc = start(s.tb, s.log, "countersign-server", args...)
+	s.read()
+}
+
+// read takes in what a starting server says.
+func (s *server) read() {
+	s.tb.Helper()
 	s.issuer = s.proc.expect("issuer ")
 	s.device = s.proc.expect("device ")
 	s.proc.expect("pin sha256:")
@@ -71,7 +79,14 @@ func hostOf(tb testing.TB, address string) string {
 
 func (s *server) command(stdin string, args ...string) answer {
 	s.tb.Helper()
-	return command(s.tb, stdin, "countersign-server", append(args, "--data", s.data)...)
+	return command(s.tb, stdin, "countersign-server", append(args, "--data", s.dir())...)
+}
+
+func (s *server) dir() string {
+	if s.inside != "" {
+		return s.inside
+	}
+	return s.data
 }
 
 // link makes an enrollment link for alice.
@@ -80,7 +95,7 @@ func (s *server) link(args ...string) string {
 	return s.command("", append([]string{"enrollment", "create", "--user", "alice", "--json"}, args...)...).ok(s.tb).text("uri")
 }
 
-func (s *server) ca() string { return filepath.Join(s.data, "ca.pem") }
+func (s *server) ca() string { return filepath.Join(s.dir(), "ca.pem") }
 
 // device is one computer: a TPM with a recorder in front, and the service.
 type device struct {
