@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -18,7 +17,7 @@ func someSteps(t *testing.T, n, few int) []int {
 	seed := rand.Uint64()
 	t.Logf("%d steps, seed %d", n, seed)
 	steps := rand.New(rand.NewPCG(seed, 0)).Perm(n)
-	if os.Getenv("COUNTERSIGN_SOAK") == "" && few < n {
+	if !soaking() && few < n {
 		steps = steps[:few]
 	}
 	slices.Sort(steps)
