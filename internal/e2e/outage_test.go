@@ -151,16 +151,19 @@ func (d *device) startOnDisk(size string) {
 
 // decide approves, as the prompt does.
 func (w *outageWorld) decide(t transaction) (ipc.Result, error) {
+	return w.decideWith(t, ipc.Answer{Decision: ipc.Approve, Number: t.Number, PIN: secret.New([]byte(pin))})
+}
+
+func (w *outageWorld) decideWith(t transaction, a ipc.Answer) (ipc.Result, error) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	shown, err := w.caller.Show(ctx, t.ID, ipc.View{})
 	if err != nil {
 		return ipc.Result{}, err
 	}
-	return w.caller.Decide(ctx, t.ID, ipc.Answer{
-		RequestHash: shown.RequestHash, DisplayHash: shown.DisplayHash, Language: shown.Language, TimeZone: shown.TimeZone,
-		Decision: ipc.Approve, Number: t.Number, Surface: ipc.SurfaceTTY, PIN: secret.New([]byte(pin)),
-	})
+	a.RequestHash, a.DisplayHash = shown.RequestHash, shown.DisplayHash
+	a.Language, a.TimeZone, a.Surface = shown.Language, shown.TimeZone, ipc.SurfaceTTY
+	return w.caller.Decide(ctx, t.ID, a)
 }
 
 // refused decides during the outage.
@@ -263,4 +266,46 @@ func startServerOnDisk(tb testing.TB, size string) *server {
 	s.small = &disk{tb, s.proc.cmd.Process.Pid, s.data}
 	s.command("", "user", "add", "alice").ok(tb)
 	return s
+}
+
+// TestLockedOut: after five wrong PINs the right one is refused by name and at
+// once, the rest works as before, and enrolling again is the way back.
+func TestLockedOut(t *testing.T) {
+	t.Parallel()
+	o := outage{name: "locked out", code: ipc.CodePINLocked}
+	w := newOutageWorld(t, o)
+	first, second := w.portal.begin("login"), w.portal.begin("login")
+	w.device.waitFor(first.ID)
+	w.device.waitFor(second.ID)
+	for range 5 {
+		_, err := w.decideWith(first, ipc.Answer{Decision: ipc.Approve, Number: first.Number, PIN: secret.New([]byte("000000"))})
+		if codeOf(err) != ipc.CodeWrongPIN {
+			t.Fatalf("a wrong PIN: %v", err)
+		}
+	}
+	w.unthrottled()
+	refused := make(chan struct{})
+	go func() {
+		defer close(refused)
+		w.refused(o, first)
+	}()
+	w.glance(first.ID, refused)
+	if r, err := w.decideWith(second, ipc.Answer{Decision: ipc.Deny, Reason: ipc.Cancelled}); err != nil || !r.Confirmed {
+		t.Errorf("denying takes no PIN: %+v, %v", r, err)
+	}
+	w.device.enroll(w.server.link("--replace", w.device.profile().Device))
+	third := w.portal.begin("login")
+	w.device.waitFor(third.ID)
+	if r, err := w.decide(third); err != nil || !r.Confirmed {
+		t.Errorf("after enrolling again: %+v, %v", r, err)
+	}
+}
+
+// unthrottled has the service forget how lately a wrong PIN was typed, which
+// would keep the next one waiting.
+func (w *outageWorld) unthrottled() {
+	w.t.Helper()
+	w.device.proc.kill()
+	w.device.start()
+	w.device.waitFor(w.portal.begin("login").ID)
 }
