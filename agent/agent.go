@@ -43,6 +43,10 @@ type Config struct {
 	// Floor is the least class that approving takes here; 0 leaves it to the
 	// server.
 	Floor protocol.Class
+	// Verifiers are how people are verified where a method of the protocol asks
+	// for more than a number and less than the PIN, by that method. Where there
+	// is none, or it is not available, the PIN takes its place.
+	Verifiers map[string]Means
 }
 
 // Agent serves the profiles of one state directory.
@@ -55,6 +59,8 @@ type Agent struct {
 	reserved  *reservations
 	lookouts  lookouts
 	limits    limits
+	// availability is who can be verified how.
+	availability availability
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.

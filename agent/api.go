@@ -173,12 +173,16 @@ func (a *Agent) getRequest(_ http.ResponseWriter, r *http.Request, s ipc.Scope) 
 	d := ipc.Display{
 		Request: sum, Lines: record, Language: v.Language, TimeZone: v.TimeZone, HighValue: it.req.HighValue,
 		RequestHash: protocol.Hash([]byte(it.compact)), DisplayHash: record.Hash(),
-		NumberDigits: it.req.Digits(), PINNeeded: a.floor(it) >= protocol.C2,
+		NumberDigits: it.req.Digits(), PINNeeded: a.pinNeeded(it),
+	}
+	if sum.Status == statusPending && !d.PINNeeded && byService(it.req.Method) {
+		d.Verify = a.offer(r.Context(), s, it)
+		d.PINNeeded = d.Verify == ""
 	}
 	if p, ok := a.profile(it.profile); ok {
 		d.Account = p.account()
 		d.TouchNeeded = d.PINNeeded && p.approval().Protection().Touch
-		if d.PINNeeded {
+		if d.PINNeeded || d.Verify != "" {
 			d.PINTriesLeft = p.triesLeft(r.Context())
 		}
 	}

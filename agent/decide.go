@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,10 +70,13 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 	if err != nil {
 		return state.Entry{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, signWait)
-	defer cancel()
 	ctx, release := a.pending.bound(ctx, it)
 	defer release()
+	if err := a.recognize(ctx, s, it, d); err != nil {
+		return state.Entry{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, signWait)
+	defer cancel()
 	if err := p.pins.wait(ctx, !ans.PIN.Empty()); err != nil {
 		return state.Entry{}, err
 	}
@@ -91,6 +95,9 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 		}
 		if err := a.pending.still(it); err != nil {
 			return "", err
+		}
+		if d.Decision == protocol.Approve && d.UV.Class < a.floor(it) {
+			return "", errPINNeeded()
 		}
 		d.Prev, d.IssuedAt = prev, time.Now().Unix()
 		compact, err := p.sign(ctx, d, hsm.Auth{PIN: ans.PIN, Touch: func() { touched(); a.askTouch(it) }})
@@ -173,7 +180,7 @@ func (a *Agent) draft(it *item, ans ipc.Answer, key hsm.Protection) (*protocol.D
 func (a *Agent) demand(it *item, ans ipc.Answer, key hsm.Protection, d *protocol.Decision) error {
 	req, class := it.req, a.floor(it)
 	switch {
-	case req.Method != protocol.MethodPush && req.Method != protocol.MethodPIN && req.Method != protocol.MethodOTP:
+	case !slices.Contains(protocol.Methods(), req.Method):
 		return ipc.Errorf(ipc.CodeMethodUnsupported, "upgrade countersignd, or have another type of transaction started", "this service cannot verify anybody by %s", req.Method)
 	case ans.Surface == protocol.SurfaceCLI && (a.cfg.ForbidCLI || req.HighValue):
 		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")
@@ -186,7 +193,12 @@ func (a *Agent) demand(it *item, ans ipc.Answer, key hsm.Protection, d *protocol
 	if req.Digits() > 0 {
 		d.UV.Class = protocol.C1
 	}
-	if class < protocol.C2 {
+	if m, ok := a.means(it); ok && ans.PIN.Empty() {
+		d.UV.Method = m.UV
+		return nil
+	}
+	// What the service might have verified, the PIN stands in for.
+	if class < protocol.C2 && !byService(req.Method) {
 		return nil
 	}
 	d.UV.Method, d.UV.Class = protocol.UVPIN, protocol.C2
@@ -200,7 +212,7 @@ func (a *Agent) demand(it *item, ans ipc.Answer, key hsm.Protection, d *protocol
 func checkPIN(pin secret.Value) error {
 	switch n := len(pin.Reveal()); {
 	case n == 0:
-		return ipc.Errorf(ipc.CodePINRequired, "type the PIN of the approval key", "this takes the PIN")
+		return errPINNeeded()
 	case n < hsm.MinPIN || n > hsm.MaxPIN:
 		return ipc.Errorf(ipc.CodeBadPIN, "", "a PIN has %d to %d bytes", hsm.MinPIN, hsm.MaxPIN)
 	}

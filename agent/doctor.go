@@ -2,11 +2,15 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
 	"countersign/agent/state"
+	"countersign/agent/verify"
 	"countersign/hsm"
 	"countersign/ipc"
 )
@@ -22,6 +26,7 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	for _, p := range a.chips {
 		checks = append(checks, checkChip(ctx, p)...)
 	}
+	checks = append(checks, a.checkVerifiers(ctx, subject(s.Peer))...)
 	for _, p := range a.visible(s) {
 		if p.get().State != state.Revoked {
 			checks = append(checks, p.checkKeys(ctx)...)
@@ -45,6 +50,28 @@ func checkChip(ctx context.Context, p hsm.Provider) []ipc.Check {
 	checks := []ipc.Check{{Code: p.Name(), Status: ipc.CheckOK, Detail: detail}}
 	for _, n := range chip.Notes {
 		checks = append(checks, ipc.Check{Code: n.Code, Status: ipc.CheckWarn, Detail: n.Text, Cure: n.Cure})
+	}
+	return checks
+}
+
+// checkVerifiers says how the caller can be verified. What this computer does
+// not have is no fault: the PIN takes its place.
+func (a *Agent) checkVerifiers(ctx context.Context, s verify.Subject) []ipc.Check {
+	var checks []ipc.Check
+	for _, method := range slices.Sorted(maps.Keys(a.cfg.Verifiers)) {
+		m := a.cfg.Verifiers[method]
+		c := ipc.Check{Code: "verify_" + m.Name, Status: ipc.CheckOK, Detail: "you can be verified by " + m.Name}
+		if err := m.Available(ctx, s); err != nil {
+			c.Detail = "you are not verified by " + m.Name + ", the PIN takes its place"
+			u, ok := errors.AsType[*verify.Unavailable](err)
+			if ok {
+				c.Detail, c.Cure = c.Detail+": "+u.Text, u.Cure
+			}
+			if !ok || !u.Absent {
+				c.Status = ipc.CheckWarn
+			}
+		}
+		checks = append(checks, c)
 	}
 	return checks
 }

@@ -34,6 +34,10 @@ func errBusy() *ipc.Error {
 	return e
 }
 
+func errPINNeeded() *ipc.Error {
+	return ipc.Errorf(ipc.CodePINRequired, "type the PIN of the approval key", "this takes the PIN")
+}
+
 // told is e for the caller and, where e says no more than that there was an
 // error, the cause for the log.
 func told(e *ipc.Error, cause error) error {

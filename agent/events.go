@@ -18,13 +18,15 @@ const (
 	recordIncident  = "session.incident"
 	recordWrongPIN  = "pin.wrong"
 	recordPINLocked = "pin.locked"
-	recordQuiet     = "prompting.quiet"
-	recordPrompting = "prompting.resumed"
-	recordBlocked   = "client.blocked"
-	recordUnblocked = "client.unblocked"
-	recordProfile   = "profile.state"
-	recordStarted   = "service.started"
-	recordStopped   = "service.stopped"
+	// Somebody was at the reader or the dialog, and was not the owner.
+	recordUnrecognized = "person.unrecognized"
+	recordQuiet        = "prompting.quiet"
+	recordPrompting    = "prompting.resumed"
+	recordBlocked      = "client.blocked"
+	recordUnblocked    = "client.unblocked"
+	recordProfile      = "profile.state"
+	recordStarted      = "service.started"
+	recordStopped      = "service.stopped"
 )
 
 // made records a decision that is signed and not stored yet.

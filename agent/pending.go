@@ -32,6 +32,9 @@ type item struct {
 	deadline time.Duration
 
 	status string
+	// stranger says that the person was verified and not recognized: from then
+	// on the request takes the PIN.
+	stranger bool
 	// prompted says that somebody was prompted for it.
 	prompted bool
 	// claim is not 0 while a decision is being made: nobody else makes one.
@@ -146,6 +149,20 @@ func (l *pending) still(it *item) error {
 		return errNotPending(string(it.ended))
 	}
 	return nil
+}
+
+// notRecognized remembers that who was at hand was not the owner.
+func (l *pending) notRecognized(it *item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	it.stranger = true
+}
+
+// unrecognized reports whether somebody was not recognized for a request.
+func (l *pending) unrecognized(it *item) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return it.stranger
 }
 
 // bound is ctx for as long as a claimed request has not ended: nobody is asked

@@ -1,11 +1,14 @@
 package ipc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +19,10 @@ import (
 type Peer struct {
 	UID, GID uint32
 	PID      int32
+	// Started is when the process began, in clock ticks since the boot
+	// (proc_pid_stat(5), field 22), which with PID names it; 0 where the kernel
+	// does not say.
+	Started uint64
 	// pidfd names the very process, so that a reused PID is not mistaken for
 	// it; nil where the kernel is older than 6.5. It is closed with the
 	// connection. It is a File and not a number, so that who still holds the
@@ -37,9 +44,36 @@ func (p Peer) Check() error {
 	return nil
 }
 
+// PIDFD names the very process, or is nil where the kernel cannot. It is closed
+// with the connection, and by nobody else.
+func (p Peer) PIDFD() *os.File { return p.pidfd }
+
+// started asks the kernel when a process began; 0 where it does not say.
+func started(pid int32) uint64 {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The second field is the program's name in parentheses, which may hold
+	// anything but cannot hide the last of them.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const first, wanted = 3, 22
+	if len(fields) <= wanted-first {
+		return 0
+	}
+	ticks, err := strconv.ParseUint(fields[wanted-first], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return ticks
+}
+
 // signal sends the signal that only asks whether there is a process.
 func (p Peer) signal() error {
 	if p.pidfd == nil {
+		if p.Started != 0 && started(p.PID) != p.Started {
+			return ErrGone // another process has its id by now
+		}
 		return unix.Kill(int(p.PID), 0)
 	}
 	raw, err := p.pidfd.SyscallConn()
@@ -73,6 +107,7 @@ func peerOf(c *net.UnixConn) (Peer, error) {
 	if err = errors.Join(err, credErr); err != nil {
 		return Peer{}, fmt.Errorf("peer credentials: %w", err)
 	}
+	peer.Started = started(peer.PID)
 	return peer, nil
 }
 

@@ -80,8 +80,8 @@ func (l *loop) handle(e event) {
 		l.result(*e.Result)
 	case e.Kind == ipc.EventTouch:
 		l.tellNow(l.touchNote(e.Request))
-	case e.Kind == ipc.EventVerify:
-		l.tellNow(l.verifyNote(e.Hint, e.Request))
+	case e.Kind == ipc.EventVerify && e.Request != nil:
+		l.tellNow(l.verifyNote(e.Hint, *e.Request))
 	case e.Kind == ipc.EventProfile && e.Profile != nil:
 		if n, worth := l.profileNote(*e.Profile); worth {
 			l.tell(n)

@@ -135,4 +135,7 @@ func TestTouchIsAskedForOnATerminal(t *testing.T) {
 	sc.expect("answer to Test Bank")
 	svc.emit(ipc.Event{Kind: ipc.EventTouch})
 	sc.expect("enrollment")
+	svc.emit(ipc.Event{Kind: ipc.EventVerify, Request: &d.Request, Hint: "place_finger"})
+	sc.expect("Place your finger on the reader.")
+	sc.expect("answer to Test Bank")
 }

@@ -68,5 +68,5 @@ func TestWaitingForAFingerIsTold(t *testing.T) {
 	r := request("t1").Request
 	svc.emit(ipc.Event{Kind: ipc.EventVerify, Request: &r, Hint: "place_finger"})
 	svc.mu.Unlock()
-	waitTold(t, d, "Touch the fingerprint reader")
+	waitTold(t, d, "Place your finger on the reader.")
 }

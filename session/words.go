@@ -8,6 +8,7 @@ import (
 
 	"countersign/ipc"
 	"countersign/session/notify"
+	"countersign/session/text"
 )
 
 // nameMax is how much of a relying party's name a notification shows.
@@ -49,18 +50,6 @@ func (s *Session) lockedNote(count int) notify.Note {
 	return n
 }
 
-// verifyNote says what the service waits for while it verifies the person.
-func (s *Session) verifyNote(hint string, r *ipc.Request) notify.Note {
-	n := notify.Note{Summary: s.Text.T("Confirm that it is you")}
-	if hint == "place_finger" {
-		n.Summary = s.Text.T("Touch the fingerprint reader")
-	}
-	if r != nil {
-		n.Body = s.Text.T("It is for the answer to %s.", clientName(*r))
-	}
-	return n
-}
-
 // touchNote asks for the touch that a token waits for. Without a request it is
 // an enrollment's.
 func (s *Session) touchNote(r *ipc.Request) notify.Note {
@@ -68,6 +57,30 @@ func (s *Session) touchNote(r *ipc.Request) notify.Note {
 		return notify.Note{Summary: s.Text.T("Touch your token"), Body: s.Text.T("It waits to go on with the enrollment.")}
 	}
 	return notify.Note{Summary: s.Text.T("Touch your token"), Body: s.Text.T("It waits to sign the answer to %s.", clientName(*r))}
+}
+
+// verifyNote says what the service, which verifies the person, waits for.
+func (s *Session) verifyNote(hint string, r ipc.Request) notify.Note {
+	return notify.Note{Summary: VerifyHint(s.Text, hint), Body: s.Text.T("It is for the answer to %s.", clientName(r))}
+}
+
+// VerifyHint is what the Hint of an ipc.EventVerify asks of the person.
+func VerifyHint(say text.Printer, hint string) string {
+	switch hint {
+	case "place_finger":
+		return say.T("Place your finger on the reader.")
+	case "retry":
+		return say.T("That did not work, try again.")
+	case "swipe_too_short":
+		return say.T("The swipe was too short, try again.")
+	case "center_finger":
+		return say.T("The finger was not centered, try again.")
+	case "remove_and_retry":
+		return say.T("Lift the finger, and try again.")
+	case "confirm_in_dialog":
+		return say.T("Confirm it in the window that your desktop shows.")
+	}
+	return say.T("Confirm it as your computer is set up to.")
 }
 
 // sent tells what the server made of a decision, and says "sent" only when

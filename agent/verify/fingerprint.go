@@ -36,7 +36,7 @@ func NewFingerprint(bus Bus) *Fingerprint {
 // Available implements Verifier: there is a reader, and it knows a finger of
 // the person's.
 func (f *Fingerprint) Available(ctx context.Context, s Subject) error {
-	r, err := f.reader(ctx)
+	r, err := f.reader(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -61,7 +61,7 @@ func (f *Fingerprint) Verify(ctx context.Context, s Subject, _ Request, hint fun
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	r, err := f.reader(ctx)
+	r, err := f.reader(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,12 @@ type reader struct {
 	device dbus.ObjectPath
 }
 
-func (f *Fingerprint) reader(ctx context.Context) (*reader, error) {
+// reader finds the reader. To fprintd no name is the caller's own, whose finger
+// is not the one that counts.
+func (f *Fingerprint) reader(ctx context.Context, s Subject) (*reader, error) {
+	if s.User == "" {
+		return nil, &Unavailable{Text: "the system does not know your user"}
+	}
 	l, err := f.bus.dial(ctx, fprint)
 	if err != nil {
 		return nil, err

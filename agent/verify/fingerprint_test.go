@@ -107,6 +107,10 @@ func TestFingerOfSomebodyElse(t *testing.T) {
 		t.Errorf("a person without fingers: %+v", u)
 	}
 	unavailable(t, k.f.Verify(t.Context(), other, Request{}, func(string) {}))
+	k.Enroll(testenv.ServiceUser, wrong)
+	nobody := Subject{UID: 4711}
+	unavailable(t, k.f.Available(t.Context(), nobody))
+	unavailable(t, k.f.Verify(t.Context(), nobody, Request{}, func(string) {}))
 }
 
 // TestFingerEndsWithWhatItNeeds: nothing that goes away is a yes, and it is said

@@ -24,7 +24,7 @@ import (
 // Subject is the person who is verified, and the process that asks for them.
 type Subject struct {
 	UID uint32
-	// User is the login name of UID.
+	// User is the login name of UID, "" where the system knows none.
 	User string
 	// PID and Started, in clock ticks since the boot (proc_pid_stat(5), field
 	// 22), name the process. 0 is unknown.

@@ -7,10 +7,13 @@ import (
 	"golang.org/x/term"
 
 	"countersign/ipc"
+	"countersign/session"
+	"countersign/session/text"
 )
 
-// relayTouch says "touch your token" on standard error when the service does,
-// until it is stopped. Where nobody reads that, nothing is done.
+// relayTouch says on standard error what the service waits for, such as a touch
+// of the token or a finger, until it is stopped. Where nobody reads that,
+// nothing is done.
 func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop func()) {
 	if !term.IsTerminal(int(a.err.Fd())) {
 		return func() {}
@@ -26,8 +29,11 @@ func (a *app) relayTouch(ctx context.Context, about func(ipc.Event) bool) (stop 
 			case e.Kind == ipc.EventReady && waiting != nil:
 				close(waiting)
 				waiting = nil
-			case e.Kind == ipc.EventTouch && about(e):
+			case !about(e):
+			case e.Kind == ipc.EventTouch:
 				fmt.Fprintln(a.err, "Touch your token.")
+			case e.Kind == ipc.EventVerify:
+				fmt.Fprintln(a.err, session.VerifyHint(text.In(session.Here().Language), e.Hint))
 			}
 			return nil
 		})

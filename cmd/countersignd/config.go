@@ -35,6 +35,8 @@ type config struct {
 	ForbidCLI bool `toml:"forbid_cli"`
 	// Floor is the least class that approving takes here: "" or "C1" to "C3".
 	Floor string `toml:"floor"`
+	// Verify is how the service verifies people by itself.
+	Verify verifyConfig `toml:"verify"`
 
 	user bool
 }
@@ -46,7 +48,7 @@ type flags struct {
 
 // defaults are the system service's.
 func defaults() config {
-	return config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM}
+	return config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM, Verify: defaultVerify()}
 }
 
 // config merges, in rising order, the defaults, the file and the flags.

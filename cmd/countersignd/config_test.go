@@ -27,7 +27,7 @@ func TestManualIsTheDefaults(t *testing.T) {
 	if want := defaults(); got != want {
 		t.Errorf("the manual shows %+v, the defaults are %+v", got, want)
 	}
-	for _, name := range []string{"state", "socket", "tpm", "piv", "tpm_owner_password_file", "forbid_cli"} {
+	for _, name := range []string{"state", "socket", "tpm", "piv", "tpm_owner_password_file", "forbid_cli", "fingerprint", "custom", "plugin", "plugin_timeout"} {
 		if !strings.Contains(text, "\n"+name+" = ") {
 			t.Errorf("the manual does not explain %s", name)
 		}

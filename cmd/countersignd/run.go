@@ -36,6 +36,10 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	verifiers, err := cfg.verifiers()
+	if err != nil {
+		return usageError{err}
+	}
 	record, err := openAudit(cfg.State)
 	if err != nil {
 		return err
@@ -43,7 +47,7 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, record.Close()) }()
 	core, err := agent.New(agent.Config{
 		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Audit: record, Log: log,
-		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor,
+		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor, Verifiers: verifiers,
 	})
 	if err != nil {
 		return err
