@@ -85,7 +85,7 @@ func TestPluginAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			err := run(t, plugin(t, script(t, c.text)))
-			if u, ok := errors.AsType[*Unavailable](err); ok && c.want == unclear {
+			if u, ok := errors.AsType[*Unavailable](err); ok && errors.Is(c.want, unclear) {
 				t.Log(u)
 			} else if !errors.Is(err, c.want) {
 				t.Errorf("got %v, want %v", err, c.want)
@@ -156,7 +156,7 @@ wait`))
 				started = string(data)
 				return strings.HasSuffix(started, "\n")
 			})
-			if c.want == context.Canceled {
+			if errors.Is(c.want, context.Canceled) {
 				cancel()
 			}
 			if err := <-done; !errors.Is(err, c.want) {

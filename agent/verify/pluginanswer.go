@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 )
 
 // pluginVersion is the version of the contract.
@@ -61,7 +62,7 @@ func parseAnswer(out []byte, nonce string) (answer, error) {
 	switch {
 	case !ok1 || !ok2 || !ok3 || hinted && !ok4 || len(members) != known:
 		return answer{}, errors.New("members are missing, unknown or of another type")
-	case version.String() != fmt.Sprint(pluginVersion):
+	case version.String() != strconv.Itoa(pluginVersion):
 		return answer{}, fmt.Errorf("it speaks version %.20s", version)
 	case nonce == "" || echoed != nonce:
 		return answer{}, errors.New("it answers another question")

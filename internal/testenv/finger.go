@@ -18,10 +18,10 @@ const (
 // StopFprintd. Fingers are what Show names.
 func (s *System) StartFprintd() {
 	s.tb.Helper()
-	Need(s.tb, fprintd)
+	Need(s.tb, "/usr/libexec/fprintd")
 	state := filepath.Join(s.dir, "fingers")
 	s.must(os.MkdirAll(state, 0o700))
-	s.fprintd = s.start([]string{"FP_VIRTUAL_DEVICE_STORAGE=" + s.reader(), "STATE_DIRECTORY=" + state}, fprintd, "--no-timeout")
+	s.fprintd = s.start([]string{"FP_VIRTUAL_DEVICE_STORAGE=" + s.reader(), "STATE_DIRECTORY=" + state}, "/usr/libexec/fprintd", "--no-timeout")
 	s.WaitName(fprintName)
 }
 

@@ -34,11 +34,6 @@ type System struct {
 	anchor, bus, polkit, fprintd *exec.Cmd
 }
 
-const (
-	polkitd = "/usr/lib/polkit-1/polkitd"
-	fprintd = "/usr/libexec/fprintd"
-)
-
 // systemBusConfig is Debian's system.conf without what starts daemons: here the
 // test does.
 const systemBusConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -81,7 +76,7 @@ exec sleep infinity
 // directory with our policy and rules for polkit.
 func StartSystem(tb testing.TB, installer string) *System {
 	tb.Helper()
-	Need(tb, "dbus-daemon", "unshare", "nsenter", "setpriv", "openssl", polkitd)
+	Need(tb, "dbus-daemon", "unshare", "nsenter", "setpriv", "openssl", "/usr/lib/polkit-1/polkitd")
 	if os.Getuid() != 0 {
 		tb.Skip("only root can make a system bus with users of its own")
 	}
@@ -103,7 +98,7 @@ func (s *System) furnish(installer string) {
 	s.tb.Helper()
 	for _, dir := range []string{"", "bus", "local-rules", "rules", "actions"} {
 		s.must(os.MkdirAll(filepath.Join(s.dir, dir), 0o755))
-		s.must(os.Chmod(filepath.Join(s.dir, dir), 0o755)) //nolint:gosec // daemons of other users look in
+		s.must(os.Chmod(filepath.Join(s.dir, dir), 0o755))
 	}
 	hash, err := exec.Command("openssl", "passwd", "-6", PersonPassword).Output()
 	s.must(err)
@@ -139,7 +134,7 @@ func (s *System) copyTo(dir, from string) {
 
 func (s *System) write(name, text string) {
 	s.tb.Helper()
-	s.must(os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644)) //nolint:gosec // daemons of other users read it
+	s.must(os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644))
 }
 
 func (s *System) must(err error) {
@@ -205,7 +200,7 @@ func (s *System) StopBus() { end(s.bus) }
 // StartPolkit starts polkit, again after StopPolkit.
 func (s *System) StartPolkit() {
 	s.tb.Helper()
-	s.polkit = s.start(nil, polkitd, "--no-debug")
+	s.polkit = s.start(nil, "/usr/lib/polkit-1/polkitd", "--no-debug")
 	s.WaitName("org.freedesktop.PolicyKit1")
 }
 
