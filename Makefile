@@ -10,6 +10,11 @@ BENCH    ?= .
 COUNT    ?= 1
 # How often each way to a signature is timed.
 SIGNATURES ?= 1000
+# How often make soak kills the service and the server each, how many decisions
+# it sends through a bad network, and the seed of its choices where not any.
+KILLS     ?= 500
+DECISIONS ?= 1000
+SEED      ?=
 # How long all tests of one package may take together.
 TIMEOUT  ?= 14m
 export GO FUZZTIME
@@ -17,7 +22,7 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build test test-vm lint fmt bench fuzz vuln demo clean
+.PHONY: help deps build test test-vm soak lint fmt bench fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +47,11 @@ test-vm: ## test in a virtual machine whose TPM has other users too
 	@scripts/deps vm
 	@scripts/test-vm
 
+soak: ## kill service and server KILLS times each under load; the log is kept in soak.log
+	@scripts/deps test
+	COUNTERSIGN_SOAK='$(KILLS)' COUNTERSIGN_DECISIONS='$(DECISIONS)' COUNTERSIGN_SEED='$(SEED)' \
+		$(GO) test -race -count=1 -timeout 2h -v -parallel 1 -run '^(TestSoak|TestLostAnswers|TestOutages|TestLockedOut|Test.*Survives.*)$$$$' ./internal/e2e 2>&1 | tee soak.log
+
 lint: ## check formatting, lint rules, vet and the import rules
 	@scripts/deps lint
 	@unformatted=$$(.tools/gofumpt -l .); if [ -n "$$unformatted" ]; then \
@@ -63,6 +73,10 @@ bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/deps test
 	scripts/fuzz
+
+shots: ## take the pictures of notifications and prompts in docs/images anew
+	@scripts/deps test
+	COUNTERSIGN_SHOTS=$(CURDIR)/docs/images $(GO) test -count 1 -run '^TestDaemons$$' ./session
 
 vuln: ## look for known vulnerabilities in what we link
 	@scripts/deps vuln

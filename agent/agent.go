@@ -57,10 +57,10 @@ type Agent struct {
 	attention *attention
 	events    *hub
 	reserved  *reservations
-	reports   incidents
+	lookouts  lookouts
+	limits    limits
 	// availability is who can be verified how.
 	availability availability
-	attempts     attempts
 	// unfinished are the enrollments that the last run left. They are read
 	// before anybody can begin another, so that each has one that goes on
 	// with it.
@@ -73,7 +73,7 @@ type Agent struct {
 
 // New reads the state directory. It does not touch the chip or the network.
 func New(cfg Config) (*Agent, error) {
-	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), profiles: map[string]*profile{}}
+	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), limits: newLimits(), profiles: map[string]*profile{}}
 	a.reserved = newReservations(cfg.State, a.chips, cfg.Log)
 	a.pending = newPending(BootTime, a.publish)
 	moods, err := cfg.State.Attention()

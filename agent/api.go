@@ -46,7 +46,7 @@ func (a *Agent) Routes() []ipc.Route {
 func (a *Agent) getStatus(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	return ipc.Status{
 		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.chips.String(),
-		Degraded: a.degraded(r.Context(), s), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
+		Degraded: a.glimpse(r.Context(), s), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
 		MutedUntil: a.mutedUntil(s.Peer.UID), Prompting: a.events.prompting(s.Peer.UID),
 	}, nil
 }

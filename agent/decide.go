@@ -84,6 +84,8 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 		ID: it.req.ID, Request: it.compact, Verb: d.Decision, Reason: d.Reason,
 		ReceivedAt: it.received, DecidedAt: time.Now(),
 	}
+	ctx, touched, stop := patient(ctx)
+	defer stop()
 	onRecord := ""
 	entry, err = p.outbox.add(ctx, entry, func(prev string) (string, error) {
 		// What was true when the person answered may have changed while this
@@ -98,10 +100,10 @@ func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, a
 			return "", errPINNeeded()
 		}
 		d.Prev, d.IssuedAt = prev, time.Now().Unix()
-		compact, err := p.sign(ctx, d, hsm.Auth{PIN: ans.PIN, Touch: func() { a.askTouch(it) }})
+		compact, err := p.sign(ctx, d, hsm.Auth{PIN: ans.PIN, Touch: func() { touched(); a.askTouch(it) }})
 		if err != nil && ctx.Err() != nil {
 			// The chip was told to stop, and why is what the person wants to know.
-			err = cmp.Or(a.pending.still(it), err)
+			err = cmp.Or(a.pending.still(it), outOfPatience(ctx), err)
 		}
 		if err != nil {
 			return "", err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"countersign/agent/state"
 	"countersign/agent/upstream"
@@ -39,7 +40,17 @@ func (p *profile) deliver(ctx context.Context, client *upstream.Client) {
 		}
 		pause := backoff.Pause()
 		log.Warn("decision not delivered", "request", e.ID, "error", err, "again_in", pause)
-		_ = upstream.Sleep(ctx, pause)
+		p.waitBack(ctx, pause)
+	}
+}
+
+// waitBack waits for a while, or until the server is reached again.
+func (p *profile) waitBack(ctx context.Context, pause time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, pause)
+	defer cancel()
+	select {
+	case <-p.back:
+	case <-ctx.Done():
 	}
 }
 

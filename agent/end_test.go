@@ -180,45 +180,22 @@ func TestEndStoppedByTheChip(t *testing.T) {
 	}
 }
 
-// TestAttempts: a few a minute, for each user, and what succeeds does not count.
-func TestAttempts(t *testing.T) {
-	var a attempts
-	at := time.Unix(1000, 0)
-	for range 3 * attemptsPerMinute {
-		if !a.admit(1, at) {
-			t.Fatal("enrollments that come to something are throttled")
-		}
-		a.succeeded(1)
-	}
-	for i := range attemptsPerMinute {
-		if !a.admit(1, at.Add(time.Duration(i)*time.Second)) {
-			t.Fatalf("the attempt %d is refused", i)
-		}
-	}
-	if a.admit(1, at.Add(59*time.Second)) || !a.admit(2, at) {
-		t.Error("one too many, or another user's is refused")
-	}
-	if !a.admit(1, at.Add(time.Minute)) || a.admit(1, at.Add(time.Minute)) {
-		t.Error("after a minute one is forgotten, and no more")
-	}
-}
-
 // TestUnfinishedEnrollmentsCount: each has keys in the chip.
 func TestUnfinishedEnrollmentsCount(t *testing.T) {
 	k := newKit(t)
 	for range maxUnfinished {
-		if err := k.agent.admitAttempt(testUID, time.Now()); err != nil {
+		if err := k.agent.admitAttempt(testUID); err != nil {
 			t.Fatal(err)
 		}
-		k.agent.attempts.succeeded(testUID)
+		k.agent.limits.attempts.forgive(testUID)
 		if err := k.dir.BeginEnrollment(&state.Enrollment{UID: testUID, Keys: state.Keys{Device: []byte("d"), Approval: []byte("a")}}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := k.agent.admitAttempt(testUID, time.Now()); codeOf(err) != ipc.CodeTooManyEnrolling {
+	if err := k.agent.admitAttempt(testUID); codeOf(err) != ipc.CodeTooManyEnrolling {
 		t.Errorf("got %v", err)
 	}
-	if err := k.agent.admitAttempt(testUID+1, time.Now()); err != nil {
+	if err := k.agent.admitAttempt(testUID + 1); err != nil {
 		t.Errorf("another user: %v", err)
 	}
 }

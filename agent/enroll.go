@@ -61,7 +61,7 @@ func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.
 	if err != nil {
 		return ipc.Enrolled{}, err
 	}
-	if err := a.admitAttempt(uid, time.Now()); err != nil {
+	if err := a.admitAttempt(uid); err != nil {
 		return ipc.Enrolled{}, err
 	}
 	n := &enrolling{Enrollment: &state.Enrollment{Server: uri.Server, CA: uri.CA, UID: uid, StartedAt: time.Now().UTC()}, agent: a}
@@ -233,7 +233,7 @@ func (n *enrolling) finish(ctx context.Context) (ipc.Enrolled, error) {
 	p, _ := n.agent.profile(s.ID)
 	n.agent.launch(p.run)
 	n.agent.note(enrolled(s))
-	n.agent.attempts.succeeded(s.UID)
+	n.agent.limits.attempts.forgive(s.UID)
 	n.agent.launch(func(ctx context.Context) { n.agent.clearReplaced(ctx, s) })
 	n.log.Info("enrolled", "profile", s.ID, "issuer", s.Issuer, "uid", s.UID, "attested", s.Verdict.Attested)
 	n.keepCertificates(ctx, p)

@@ -39,6 +39,9 @@ func (a *Agent) redeem(ctx context.Context, s ipc.Scope, in ipc.Redemption) (ipc
 	if client == nil || p.get().State != state.Active {
 		return ipc.Request{}, ipc.Errorf(ipc.CodeServer, "see: countersign profiles", "%s", p.trouble())
 	}
+	if err := a.limits.admitCode(s.Peer.UID, in.Origin, BootTime()); err != nil {
+		return ipc.Request{}, err
+	}
 	sent := BootTime()
 	answer, err := client.Redeem(ctx, protocol.OTPRedemption{OTP: code, Origin: in.Origin})
 	if err != nil {

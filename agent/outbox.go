@@ -53,7 +53,7 @@ func (o *outbox) add(ctx context.Context, e state.Entry, sign func(prev string) 
 	select {
 	case o.turn <- struct{}{}:
 	case <-ctx.Done():
-		return state.Entry{}, ctx.Err()
+		return state.Entry{}, context.Cause(ctx)
 	}
 	defer func() { <-o.turn }()
 	prev, seq := o.head()

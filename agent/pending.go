@@ -11,15 +11,8 @@ import (
 	"countersign/protocol"
 )
 
-// Bounds of the list: what may wait of one relying party at one profile, of one
-// profile and of one user, so that nobody's requests bury the others', and how
-// many ended requests are remembered for "requests --all".
-const (
-	maxOfClient  = 5
-	maxOfProfile = 50
-	maxOfUser    = 100
-	maxHistory   = 200
-)
+// maxHistory is how many ended requests are remembered for "requests --all".
+const maxHistory = 200
 
 // Statuses of an item that are the agent's own; the others are
 // protocol.State's.
@@ -91,76 +84,6 @@ func (l *pending) restore(profile string, uid uint32, req *protocol.Request, e s
 	l.items = append(l.items, &item{profile: profile, uid: uid, compact: e.Request, req: req, received: e.ReceivedAt, status: status})
 	// Of several profiles only the wall clock says which was first.
 	slices.SortStableFunc(l.items, func(a, b *item) int { return a.received.Compare(b.received) })
-}
-
-// What came of adding a request.
-type admission int
-
-const (
-	known admission = iota
-	added
-	// crowded: there are as many as may wait already.
-	crowded
-)
-
-// add takes in a verified request, once.
-func (l *pending) add(it *item) admission {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.find(it.profile, it.req.ID) != nil {
-		return known
-	}
-	if l.full(it) {
-		return crowded
-	}
-	it.status = statusPending
-	l.items = append(l.items, it)
-	l.announce(it)
-	l.prune()
-	l.wake()
-	return added
-}
-
-// full reports whether there is no room for another request. It expects l.mu
-// held.
-func (l *pending) full(it *item) bool {
-	var client, profile, user int
-	for _, o := range l.items {
-		if o.status != statusPending || o.uid != it.uid {
-			continue
-		}
-		user++
-		if o.profile == it.profile {
-			profile++
-			if o.req.Client.ID == it.req.Client.ID {
-				client++
-			}
-		}
-	}
-	return client >= maxOfClient || profile >= maxOfProfile || user >= maxOfUser
-}
-
-// announceAll tells a user's helpers anew of what waits, whose quiet has changed.
-func (l *pending) announceAll(uid uint32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, it := range l.items {
-		if it.uid == uid && l.waits(it) {
-			l.announce(it)
-		}
-	}
-}
-
-// drop ends what a relying party has waiting at a profile. Nobody ignored it.
-func (l *pending) drop(profile, client string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, it := range l.items {
-		if it.profile == profile && it.req.Client.ID == client && it.status == statusPending && it.claim == 0 {
-			it.prompted = false
-			l.close(it, protocol.StateCancelled)
-		}
-	}
 }
 
 // missing lists the ids of a profile that are pending here and not in ids.

@@ -28,6 +28,8 @@ type profile struct {
 	deviceSlot, approvalSlot *keySlot
 	outbox                   *outbox
 	pins                     pinThrottle
+	// back wakes who waits for the server to be reached again.
+	back chan struct{}
 	// due wakes the renewal of the device key before its time.
 	due chan struct{}
 	// leaving says that somebody ends the enrollment at this moment.
@@ -68,7 +70,7 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, refusedSince: BootTime(), due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, refusedSince: BootTime(), back: make(chan struct{}, 1), due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
 	device, err := newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain)
 	if err != nil {
 		return nil, err

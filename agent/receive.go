@@ -24,8 +24,12 @@ func (p *profile) BeforeFetch() { p.polled, p.stays = BootTime(), !p.leaving.Loa
 func (p *profile) Reached(err error) {
 	problem, refused := errors.AsType[*protocol.Problem](err)
 	p.mu.Lock()
+	back := err == nil && p.reach != nil
 	p.reach = err
 	p.mu.Unlock()
+	if back {
+		poke(p.back)
+	}
 	switch {
 	case err == nil && p.get().State != state.Active:
 		p.setState(state.Active, "")

@@ -73,6 +73,7 @@ const (
 	CodeUndelivered       = "decisions_undelivered"
 	CodeNotRenewable      = "key_not_renewable"
 	CodeTooManyEnrolling  = "too_many_enrollments"
+	CodeRateLimited       = "rate_limited"
 )
 
 func httpStatus(code string) int {
@@ -91,6 +92,8 @@ func httpStatus(code string) int {
 		return http.StatusConflict
 	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage:
 		return http.StatusServiceUnavailable
+	case CodeRateLimited:
+		return http.StatusTooManyRequests
 	case CodeTooLarge:
 		return http.StatusRequestEntityTooLarge
 	}

@@ -67,4 +67,7 @@ const (
 	ProblemOTPUnknown  = "otp_unknown"
 	ProblemOTPRefused  = "otp_refused"
 	ProblemRateLimited = "rate_limited"
+	// ProblemStorage: the server can keep nothing at present, and has changed
+	// nothing. What was refused with it is to be sent again.
+	ProblemStorage = "storage_failed"
 )

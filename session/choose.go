@@ -9,6 +9,7 @@ import (
 
 	"countersign/internal/zone"
 	"countersign/ipc"
+	"countersign/session/logind"
 	"countersign/session/notify"
 	"countersign/session/prompt"
 	"countersign/session/text"
@@ -29,6 +30,8 @@ const (
 // Config is what New makes a session of.
 type Config struct {
 	Service Service
+	// Incidents, unless nil, is told of forged signals.
+	Incidents Incidents
 	// Prompt is Auto, Desktop or TerminalOnly; empty is Auto.
 	Prompt string
 	// Pinentry is the pinentry program for Desktop; empty searches PATH.
@@ -42,7 +45,13 @@ type Config struct {
 // WAYLAND_DISPLAY, DBUS_SESSION_BUS_ADDRESS, XDG_RUNTIME_DIR, the locale and
 // PATH. It fails when there is no way to ask, and says what is missing.
 func New(c Config) (*Session, error) {
-	s := &Session{Service: c.Service, Log: c.Log, Ready: c.Ready, View: Here(), Text: text.In(text.Preferred())}
+	s := &Session{
+		Service: c.Service, Log: c.Log, Ready: c.Ready, View: Here(), Text: text.In(text.Preferred()),
+		strangers: newStrangers(c.Log, c.Incidents),
+	}
+	seat := logind.New(c.Log)
+	seat.Stranger = s.strangers.saw
+	s.Seat = seat
 	var err error
 	switch c.Prompt {
 	case Desktop:
@@ -90,7 +99,14 @@ func (s *Session) useDesktop(c Config) error {
 		}
 		program = found
 	}
-	s.Notifier = notify.New(address, c.Log)
+	n := notify.New(address, c.Log)
+	n.Stranger = s.strangers.saw
+	n.Words = notify.Words{
+		Open:    s.Text.T("Open"),
+		Middle:  s.Text.T("Middle-click to open."),
+		Command: s.Text.T("To answer, run: countersign requests"),
+	}
+	s.Notifier = n
 	s.Prompter = &prompt.Pinentry{Program: program, Display: display, Locale: locale()}
 	return nil
 }
@@ -103,6 +119,7 @@ func (s *Session) useTerminal() error {
 	t := NewTerminal(tty)
 	t.Text = s.Text
 	s.Notifier, s.Prompter = ownTTY{t}, t
+	s.Remote = true // whoever started it there is there
 	return nil
 }
 

@@ -8,27 +8,12 @@ import (
 	"countersign/internal/testenv"
 	"countersign/ipc"
 	"countersign/session"
-	"countersign/session/notify"
-	"countersign/session/prompt"
 )
 
 // desktop starts a desktop, a service and a session that joins them.
 func desktop(t *testing.T) (*testenv.Desktop, *service) {
 	t.Helper()
-	t.Parallel()
-	d := testenv.StartDesktop(t)
-	svc := newService(t)
-	svc.start()
-	ready := make(chan struct{})
-	run(t, &session.Session{
-		Service:  ipc.Dial(svc.socket),
-		Notifier: notify.New(d.BusAddress, svc.log),
-		Prompter: &prompt.Pinentry{Program: "pinentry-gtk-2", Display: d.Display},
-		Log:      svc.log,
-		Ready:    func() { close(ready) },
-	})
-	<-ready
-	return d, svc
+	return desktopWith(t, testenv.Daemons()[0])
 }
 
 func TestApproveWithNumberAndPIN(t *testing.T) {
@@ -271,13 +256,13 @@ func TestDaemonAndBusRestart(t *testing.T) {
 	d, svc := desktop(t)
 	svc.add(request("t1"))
 	d.WaitNotification()
-	d.StopDunst()
-	d.StartDunst()
+	d.StopDaemon()
+	d.StartDaemon()
 	d.WaitNotification()
-	d.StopDunst()
+	d.StopDaemon()
 	d.StopBus()
 	d.StartBus()
-	d.StartDunst()
+	d.StartDaemon()
 	d.WaitNotification()
 	open(d)
 }

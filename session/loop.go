@@ -5,18 +5,33 @@ import (
 	"slices"
 
 	"countersign/ipc"
+	"countersign/session/logind"
 	"countersign/session/notify"
 )
 
 // loop is the state of a running session. One goroutine owns it; the stream
-// and the open prompt work in goroutines of their own and report to it.
+// and the prompts work in goroutines of their own and report to it.
 type loop struct {
 	*Session
 	stream chan event
+	states <-chan logind.State
+	phase  chan phase
 	done   chan outcome
 
-	// pending is what waits for an answer, oldest first.
+	// turn is held by the prompt on the screen.
+	turn chan struct{}
+	able *ability
+
+	// seat is how this login session stands, once seated says that it is known.
+	// later is what is told when somebody is there again.
+	seat   logind.State
+	seated bool
+	later  []notify.Note
+
+	// pending is what waits for an answer, oldest first; skipped is what the
+	// person has put off since the last arrival.
 	pending []ipc.Request
+	skipped map[string]bool
 	// starting is true from a stream's start until it is ready. What is not
 	// told again by then is over; fresh says that something new was.
 	starting bool
@@ -24,34 +39,29 @@ type loop struct {
 	fresh    bool
 	ready    bool
 
-	// open is the prompt on the screen, or nil.
-	open *opened
+	// open are the requests being asked about or decided, by id.
+	open map[string]*opened
 	// unconfirmed has the relying party's name of each decision made here
 	// whose end the user has not been told.
 	unconfirmed map[string]string
-}
-
-// opened is a request being asked about or decided.
-type opened struct {
-	request ipc.Request
-	// dismiss takes the prompt away. It does not stop a decision under way.
-	dismiss context.CancelFunc
-	// result is what the stream said of it meanwhile.
-	result *ipc.Result
 }
 
 func (l *loop) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
-			if l.open != nil {
+			for range l.open {
 				<-l.done
 			}
 			return
 		case e := <-l.stream:
 			l.handle(e)
+		case s := <-l.states:
+			l.sit(s)
 		case <-l.Notifier.Opens():
-			l.openOldest(ctx)
+			l.openNext(ctx)
+		case p := <-l.phase:
+			l.turned(p)
 		case o := <-l.done:
 			l.finish(o)
 		}
@@ -69,12 +79,12 @@ func (l *loop) handle(e event) {
 	case e.Kind == ipc.EventResult && e.Result != nil:
 		l.result(*e.Result)
 	case e.Kind == ipc.EventTouch:
-		l.Notifier.Tell(l.touchNote(e.Request))
+		l.tellNow(l.touchNote(e.Request))
 	case e.Kind == ipc.EventVerify && e.Request != nil:
-		l.Notifier.Tell(l.verifyNote(e.Hint, *e.Request))
+		l.tellNow(l.verifyNote(e.Hint, *e.Request))
 	case e.Kind == ipc.EventProfile && e.Profile != nil:
 		if n, worth := l.profileNote(*e.Profile); worth {
-			l.Notifier.Tell(n)
+			l.tell(n)
 		}
 	case e.Kind == ipc.EventReady:
 		l.caughtUp()
@@ -98,6 +108,7 @@ func (l *loop) arrived(r ipc.Request) {
 	if r.Quiet != "" {
 		return // it is listed, and nobody is prompted
 	}
+	clear(l.skipped)
 	l.fresh = true
 	l.offer(notify.Arrived)
 }
@@ -144,28 +155,29 @@ func (l *loop) caughtUp() {
 
 // closed handles a request that ended without an answer from here.
 func (l *loop) closed(r ipc.Request) {
-	if l.open != nil && l.open.request.ID == r.ID {
-		l.Notifier.Tell(l.ended(l.open.request, r.Status))
+	if o := l.open[r.ID]; o != nil {
+		l.tell(l.ended(o.request, r.Status))
 	}
 	l.gone(r.ID)
 }
 
-// result handles what became of a decision, made here or in a terminal.
+// result handles what became of a decision, made here or elsewhere.
 func (l *loop) result(r ipc.Result) {
-	if l.open != nil && l.open.request.ID == r.ID {
-		l.open.result = &r
+	if o := l.open[r.ID]; o != nil {
+		o.result = &r
 	} else if client, ok := l.unconfirmed[r.ID]; ok && r.Confirmed {
 		delete(l.unconfirmed, r.ID)
-		l.Notifier.Tell(l.sent(client, r))
+		l.tell(l.sent(client, r))
 	}
 	l.gone(r.ID)
 }
 
 // gone takes a request off the list and its prompt off the screen.
 func (l *loop) gone(id string) {
-	if l.open != nil && l.open.request.ID == id {
-		l.open.dismiss()
+	if o := l.open[id]; o != nil {
+		o.dismiss()
 	}
+	delete(l.skipped, id)
 	if i := l.index(id); i >= 0 {
 		l.pending = slices.Delete(l.pending, i, i+1)
 		l.offer(notify.Changed)
@@ -174,77 +186,4 @@ func (l *loop) gone(id string) {
 
 func (l *loop) index(id string) int {
 	return slices.IndexFunc(l.pending, func(r ipc.Request) bool { return r.ID == id })
-}
-
-// offer keeps the one notification in line with what waits besides the open
-// prompt. While a stream starts it holds still, to speak once for all.
-func (l *loop) offer(why notify.Why) {
-	if l.starting {
-		return
-	}
-	waiting := l.loud()
-	if l.open != nil {
-		waiting = slices.DeleteFunc(waiting, func(r ipc.Request) bool { return r.ID == l.open.request.ID })
-	}
-	if len(waiting) == 0 {
-		l.Notifier.Withdraw()
-		return
-	}
-	l.Notifier.Offer(l.waitingNote(waiting), why)
-}
-
-// openOldest asks about the oldest request, unless a prompt is already open.
-func (l *loop) openOldest(ctx context.Context) {
-	waiting := l.loud()
-	if l.open != nil || len(waiting) == 0 {
-		return
-	}
-	r := waiting[0]
-	asking, dismiss := context.WithCancel(ctx)
-	l.open = &opened{request: r, dismiss: dismiss}
-	l.offer(notify.Changed)
-	go func() { l.done <- l.attend(ctx, asking, r.ID) }()
-}
-
-// finish handles the end of a prompt. A request without an answer is offered
-// again, not opened.
-func (l *loop) finish(o outcome) {
-	open := l.open
-	l.open = nil
-	open.dismiss()
-	switch {
-	case o.decided:
-		l.decided(open, o)
-	case open.result != nil:
-		l.Notifier.Tell(l.ended(open.request, open.result.Status))
-	case o.err != nil:
-		l.Log.Error("the request could not be asked about", "request", open.request.ID, "error", o.err)
-		l.Notifier.Tell(l.failedNote(open.request, o.err))
-	}
-	l.offer(notify.Remains)
-}
-
-// decided tells what became of an answer that was handed in.
-func (l *loop) decided(open *opened, o outcome) {
-	client := clientName(open.request)
-	if open.result != nil && (o.err != nil || open.result.Confirmed) {
-		// The stream knew better than the call that broke or came too soon.
-		o.result, o.err = *open.result, nil
-	}
-	if o.err != nil {
-		l.Log.Warn("the answer was refused", "request", open.request.ID, "error", o.err)
-		l.Notifier.Tell(l.refusedNote(open.request, o.err))
-		if !unclear(o.err) {
-			return
-		}
-	} else {
-		if i := l.index(o.result.ID); i >= 0 {
-			l.pending = slices.Delete(l.pending, i, i+1)
-		}
-		l.Notifier.Tell(l.sent(client, o.result))
-		if o.result.Confirmed {
-			return
-		}
-	}
-	l.unconfirmed[open.request.ID] = client
 }

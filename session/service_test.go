@@ -29,8 +29,12 @@ type service struct {
 	mu       sync.Mutex
 	requests map[string]ipc.Display
 	streams  map[chan ipc.Event]bool
-	answers  []ipc.Answer
-	pins     []string
+	// prompting is what the newest stream said of it.
+	prompting string
+	// hold, unless nil, keeps the decision about t1 until it is closed.
+	hold    chan struct{}
+	answers []ipc.Answer
+	pins    []string
 	// refuse, unless nil, may refuse an answer.
 	refuse func(a ipc.Answer, pin string) *ipc.Error
 	// unconfirmed makes decisions wait for confirm.
@@ -83,6 +87,7 @@ func (s *service) start() {
 func (s *service) events(w http.ResponseWriter, r *http.Request, _ ipc.Scope) (any, error) {
 	in := make(chan ipc.Event, 64)
 	s.mu.Lock()
+	s.prompting = r.URL.Query().Get("prompting")
 	for _, d := range s.requests {
 		in <- ipc.Event{Kind: ipc.EventPending, Request: &d.Request}
 	}
@@ -122,9 +127,12 @@ func (s *service) decide(_ http.ResponseWriter, r *http.Request, _ ipc.Scope) (a
 	if err != nil {
 		return nil, err
 	}
+	id := r.PathValue("id")
+	if s.hold != nil && id == "t1" {
+		<-s.hold
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := r.PathValue("id")
 	d, ok := s.requests[id]
 	if !ok || a.RequestHash != d.RequestHash || a.DisplayHash != d.DisplayHash {
 		return nil, ipc.Errorf(ipc.CodeMismatch, "", "that was not shown")
@@ -191,6 +199,15 @@ func (s *service) waitAnswers(n int) []ipc.Answer {
 	testenv.Eventually(s.t, "an answer arrives", func() bool { a, _ := s.given(); return len(a) >= n })
 	a, _ := s.given()
 	return a
+}
+
+func (s *service) waitPrompting(want string) {
+	s.t.Helper()
+	testenv.Eventually(s.t, "the service learns whether the session prompts", func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.prompting == want
+	})
 }
 
 func (s *service) pending() []string {

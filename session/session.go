@@ -6,6 +6,11 @@
 // keystrokes; whoever runs as the same user can send the same. It promises
 // that nothing but an answer given on a prompt is ever sent: not silence, not
 // a closed window, not a click on a notification, and no answer twice.
+//
+// Where there is a login manager it prompts only in an active, local and
+// unlocked session, and takes an open prompt away when that ends; the request
+// waits and is offered again. That is a courtesy: whoever runs as the same user
+// can tell the login manager otherwise.
 package session
 
 import (
@@ -14,9 +19,9 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
 	"countersign/ipc"
+	"countersign/session/logind"
 	"countersign/session/notify"
 	"countersign/session/prompt"
 	"countersign/session/text"
@@ -45,12 +50,30 @@ type Prompter interface {
 	Ask(ctx context.Context, q prompt.Question) (ipc.Answer, error)
 }
 
+// Seat tells whether anybody sits in front of this login session;
+// *logind.Watcher has it. States delivers at least one.
+type Seat interface {
+	Run(ctx context.Context)
+	States() <-chan logind.State
+}
+
+// Incidents is told of what somebody may want to know of later; *ipc.Caller has
+// it.
+type Incidents interface {
+	Report(ctx context.Context, in ipc.Incident) error
+}
+
 // Session is the prompt loop. Its fields are set before Run and not changed
 // after.
 type Session struct {
 	Service  Service
 	Notifier Notifier
 	Prompter Prompter
+	// Seat, unless nil, keeps prompts to a session that is active, local and
+	// unlocked.
+	Seat Seat
+	// Remote lets prompts appear in a remote session too.
+	Remote bool
 	// View is how display records are rendered for the person here, Text what
 	// else is said to them.
 	View ipc.View
@@ -59,6 +82,9 @@ type Session struct {
 	// Ready, unless nil, is called once: when the service has first told
 	// everything that is pending.
 	Ready func()
+
+	// strangers, unless nil, is told of forged signals.
+	strangers *strangers
 }
 
 // Run works until ctx ends and then returns nil. A service that is absent, at
@@ -70,10 +96,26 @@ func (s *Session) Run(ctx context.Context) error {
 		Session:     s,
 		stream:      make(chan event),
 		done:        make(chan outcome),
+		phase:       make(chan phase),
+		turn:        make(chan struct{}, 1),
+		able:        newAbility(),
+		open:        map[string]*opened{},
+		skipped:     map[string]bool{},
 		unconfirmed: map[string]string{},
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { s.follow(ctx, l.stream) })
+	if s.Seat == nil {
+		l.seat = logind.State{}
+		l.seated = true
+		l.able.set(true)
+	} else {
+		l.states = s.Seat.States()
+		wg.Go(func() { s.Seat.Run(ctx) })
+	}
+	if s.strangers != nil {
+		wg.Go(func() { s.strangers.run(ctx) })
+	}
+	wg.Go(func() { s.follow(ctx, l.able, l.stream) })
 	failed := make(chan error, 1)
 	wg.Go(func() {
 		if err := s.Notifier.Run(ctx); err != nil {
@@ -89,81 +131,6 @@ func (s *Session) Run(ctx context.Context) error {
 		return err
 	default:
 		return nil
-	}
-}
-
-// How long to wait before the service is called again.
-const (
-	firstPause = 200 * time.Millisecond
-	lastPause  = 5 * time.Second
-)
-
-// event is an event of the service, or the start of a new stream.
-type event struct {
-	started bool
-	ipc.Event
-}
-
-// follow reads the service's events, stream after stream, until ctx ends.
-func (s *Session) follow(ctx context.Context, out chan<- event) {
-	pause := firstPause
-	away := false
-	for ctx.Err() == nil {
-		ready := false
-		err := s.events(ctx, out, func() {
-			if away {
-				s.Log.Info("the service is back")
-			}
-			ready, away = true, false
-		})
-		if ctx.Err() != nil {
-			return
-		}
-		if !away {
-			s.Log.Warn("the service is away, waiting for it", "error", err)
-			away = true
-		}
-		if ready {
-			pause = firstPause
-		}
-		if !sleep(ctx, pause) {
-			return
-		}
-		pause = min(2*pause, lastPause)
-	}
-}
-
-// events passes on one stream.
-func (s *Session) events(ctx context.Context, out chan<- event, ready func()) error {
-	if err := send(ctx, out, event{started: true}); err != nil {
-		return err
-	}
-	return s.Service.Events(ctx, true, func(e ipc.Event) error {
-		if e.Kind == ipc.EventReady {
-			ready()
-		}
-		return send(ctx, out, event{Event: e})
-	})
-}
-
-func send(ctx context.Context, out chan<- event, e event) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case out <- e:
-		return nil
-	}
-}
-
-// sleep reports whether the whole time has passed.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
 	}
 }
 

@@ -29,16 +29,25 @@ func clientName(r ipc.Request) string {
 	return string(name)
 }
 
-// waitingNote says who asks, and no more: it may be shown on a locked screen.
+// waitingNote says who asks, and no more: any program of the user can read it.
 func (s *Session) waitingNote(waiting []ipc.Request) notify.Note {
-	oldest := clientName(waiting[0])
+	next := clientName(waiting[0])
 	if len(waiting) == 1 {
-		return notify.Note{Summary: s.Text.T("Approval request from %s", oldest), Body: s.Text.T("Open it to answer.")}
+		return notify.Note{Summary: s.Text.T("Approval request from %s", next), Body: s.Text.T("Open it to answer.")}
 	}
 	return notify.Note{
 		Summary: s.Text.T("%d approval requests", len(waiting)),
-		Body:    s.Text.T("The oldest is from %s. Open it to answer.", oldest),
+		Body:    s.Text.T("The next is from %s. Open it to answer.", next),
 	}
+}
+
+// lockedNote says that something waits, to whoever sees a locked screen.
+func (s *Session) lockedNote(count int) notify.Note {
+	n := notify.Note{Summary: s.Text.T("A request is waiting"), Body: s.Text.T("Unlock the screen to answer.")}
+	if count > 1 {
+		n.Summary = s.Text.T("%d requests are waiting", count)
+	}
+	return n
 }
 
 // touchNote asks for the touch that a token waits for. Without a request it is

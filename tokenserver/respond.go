@@ -14,6 +14,7 @@ import (
 
 	"countersign/protocol"
 	"countersign/tokenserver/problem"
+	"countersign/tokenserver/store"
 )
 
 // handler answers, or returns why not and has written nothing.
@@ -33,10 +34,18 @@ func (s *Server) handle(h handler) http.Handler {
 		case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
 			panic(http.ErrAbortHandler)
 		}
-		p := problem.From(err)
+		p := refusalOf(err)
 		s.logRefusal(r, p.Status, p.Code, err)
 		writeProblem(w, p)
 	})
+}
+
+// refusalOf is problem.From, and names a disk that takes nothing.
+func refusalOf(err error) *protocol.Problem {
+	if errors.Is(err, store.ErrStorage) {
+		return problem.New(protocol.ProblemStorage, "the server cannot store anything at present")
+	}
+	return problem.From(err)
 }
 
 // bodyTime is how long a body may take to arrive.
@@ -65,7 +74,7 @@ func call(h handler, w http.ResponseWriter, r *http.Request) (err error) {
 func (s *Server) logRefusal(r *http.Request, status int, code string, err error) {
 	args := []any{"route", r.Pattern, "status", status, "code", code, "peer", r.RemoteAddr}
 	level := slog.LevelInfo
-	if code == protocol.ProblemInternal {
+	if status >= http.StatusInternalServerError {
 		level, args = slog.LevelError, append(args, "err", err)
 	}
 	s.log.Log(r.Context(), level, "request refused", args...)

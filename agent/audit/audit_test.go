@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -258,4 +259,39 @@ func TestARecordTooLongIsRefused(t *testing.T) {
 	if r := verify(t, l); !r.OK || r.Records != 4 {
 		t.Errorf("report %+v", r)
 	}
+}
+
+// FuzzOpen opens and verifies what somebody wrote in place of a log: there is no
+// panic, it can be written to, and none but the log itself verifies.
+func FuzzOpen(f *testing.F) {
+	seed := f.TempDir()
+	l, err := audit.Open(seed, clock())
+	if err != nil {
+		f.Fatal(err)
+	}
+	if err := errors.Join(l.Append(event(1)), l.Close()); err != nil {
+		f.Fatal(err)
+	}
+	whole, err1 := os.ReadFile(filepath.Join(seed, "log-00000000000000000001.jsonl"))
+	head, err2 := os.ReadFile(filepath.Join(seed, "head"))
+	if err := errors.Join(err1, err2); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole, head)
+	f.Add(whole[:len(whole)-3], head)
+	f.Add([]byte("\n\n{}\n"), []byte("00000000000000000001 x"))
+	f.Fuzz(func(t *testing.T, log, kept []byte) {
+		dir := t.TempDir()
+		put(t, filepath.Join(dir, "log-00000000000000000001.jsonl"), log)
+		put(t, filepath.Join(dir, "head"), kept)
+		l := open(t, dir)
+		if err := l.Append(event(2)); err != nil {
+			t.Fatal(err)
+		}
+		r := verify(t, l)
+		honest := bytes.HasPrefix(whole, log) || bytes.HasPrefix(log, whole)
+		if r.OK && !honest {
+			t.Errorf("%q with the head %q verifies", log, kept)
+		}
+	})
 }

@@ -25,22 +25,34 @@ const (
 
 // Backoff gives growing, jittered pauses, so that a fleet does not come back
 // all at once. The zero value is ready.
-type Backoff struct{ next time.Duration }
+type Backoff struct {
+	next   time.Duration
+	paused int
+}
 
 const (
 	firstPause = 500 * time.Millisecond
+	// shortPause is the longest while an outage may still be a restart, which
+	// it is for so many pauses: half a minute and more. Who waits for an answer
+	// then has it soon after.
+	shortPause = 4 * time.Second
+	shortly    = 12
 	maxPause   = time.Minute
 )
 
 // Pause is how long to wait now: between half of the current step and all of
-// it. The step doubles up to a minute.
+// it. The step doubles up to a minute, and stays at four seconds for a while.
 func (b *Backoff) Pause() time.Duration {
-	b.next = min(max(2*b.next, firstPause), maxPause)
+	limit := maxPause
+	if b.paused++; b.paused <= shortly {
+		limit = shortPause
+	}
+	b.next = min(max(2*b.next, firstPause), limit)
 	return b.next/2 + rand.N(b.next/2+1) //nolint:gosec // jitter, not a secret
 }
 
 // Reset begins anew after a success.
-func (b *Backoff) Reset() { b.next = 0 }
+func (b *Backoff) Reset() { *b = Backoff{} }
 
 // Sleep waits for d or for the end of ctx.
 func Sleep(ctx context.Context, d time.Duration) error {

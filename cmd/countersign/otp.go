@@ -45,7 +45,11 @@ func (a *app) otpCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&profile, "profile", "", "whose server is asked, where the code does not say: a `profile`")
+	_ = cmd.RegisterFlagCompletionFunc("profile", func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return a.completeProfile(cmd, nil, typed)
+	})
 	cmd.Flags().StringVar(&from.picture, "qr", "", "read the QR code in a PNG or JPEG `file`")
+	_ = cmd.MarkFlagFilename("qr", "png", "jpg", "jpeg")
 	cmd.Flags().BoolVar(&from.screen, "screen", false, "read the QR code on the screen")
 	cmd.Flags().BoolVar(&queue, "queue", false, "let the request wait, and ask nothing here")
 	return cmd

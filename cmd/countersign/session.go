@@ -20,7 +20,8 @@ func (a *app) sessionCommand() *cobra.Command {
 			if !slices.Contains(modes, cfg.Prompt) {
 				return usageError{fmt.Errorf("--prompt is one of %v", modes)}
 			}
-			cfg.Service = a.service()
+			service := a.service()
+			cfg.Service, cfg.Incidents = service, service
 			cfg.Log = slog.New(slog.NewTextHandler(a.err, nil))
 			cfg.Ready = func() { fmt.Fprintln(a.err, "ready") }
 			s, err := session.New(cfg)

@@ -33,7 +33,8 @@ func mayImport() map[string][]string {
 		"agent/verify":   {},
 
 		// What the user runs knows the service's socket and nothing behind it.
-		"session":        {"ipc", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
+		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
+		"session/logind": {},
 		"session/notify": {},
 		"session/prompt": {"ipc", "session/text", "internal/secret"},
 		"session/text":   {},
@@ -116,7 +117,7 @@ func onlyHere() map[string][]string {
 		"github.com/google/go-tpm":            {"hsm/tpm", "tokenserver/attest"},
 		"github.com/foxboron/go-tpm-keyfiles": {"hsm/tpm"},
 		"github.com/go-piv/piv-go":            {"hsm/piv"},
-		"github.com/godbus/dbus":              {"session", "session/notify", "session/portal", "agent/verify"},
+		"github.com/godbus/dbus":              {"session/logind", "session/notify", "session/portal", "agent/verify"},
 		"github.com/go-jose/go-jose":          {"protocol"},
 		"github.com/makiuchi-d/gozxing":       {"session/qr"},
 		"github.com/elastic/go-seccomp-bpf":   {"session/qr"},

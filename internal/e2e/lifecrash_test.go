@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -18,7 +17,7 @@ func someSteps(t *testing.T, n, few int) []int {
 	seed := rand.Uint64()
 	t.Logf("%d steps, seed %d", n, seed)
 	steps := rand.New(rand.NewPCG(seed, 0)).Perm(n)
-	if os.Getenv("COUNTERSIGN_SOAK") == "" && few < n {
+	if !soaking() && few < n {
 		steps = steps[:few]
 	}
 	slices.Sort(steps)
@@ -73,7 +72,7 @@ func TestRenewSurvivesAKillAtItsSteps(t *testing.T) {
 	if all < 40 {
 		t.Errorf("only %d steps were seen: the tracer misses some", all)
 	}
-	for _, n := range someSteps(t, all, 6) {
+	for _, n := range someSteps(t, all, 3) {
 		if after, killed, _ := renew(n); !killed && n < all-10 {
 			t.Errorf("not killed at step %d, %s", n, after)
 		}
@@ -139,7 +138,7 @@ func TestUnenrollSurvivesAKillAtItsSteps(t *testing.T) {
 		t.Errorf("only %d steps were seen: the tracer misses some", all)
 	}
 	// The first step comes before the server hears of it, the last after.
-	for _, n := range slices.Compact(slices.Sorted(slices.Values(append(someSteps(t, all, 4), 1, all)))) {
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(append(someSteps(t, all, 3), 1, all)))) {
 		unenroll(n)
 	}
 	if gone < 2 || stayed < 1 {

@@ -77,6 +77,7 @@ func deadEnd(t *testing.T) string {
 
 // TestEnrollmentLinkAsksFirst in a terminal: no answer contacts nobody.
 func TestEnrollmentLinkAsksFirst(t *testing.T) {
+	t.Parallel()
 	s, d := startServer(t), startDevice(t)
 	for _, no := range []string{"", "n", "Y e s"} {
 		term, p := atTerminal(t, d, "open", deadEnd(t))
@@ -102,6 +103,7 @@ func TestEnrollmentLinkAsksFirst(t *testing.T) {
 // TestEnrollmentLinkInWindows asks on a desktop: the first focus goes nowhere,
 // and whoever goes on enrolls.
 func TestEnrollmentLinkInWindows(t *testing.T) {
+	t.Parallel()
 	s, d := startServer(t), startDevice(t)
 	desk := testenv.StartDesktop(t)
 	open := func(link string) *process {

@@ -124,3 +124,16 @@ func TestCodeInATerminal(t *testing.T) {
 	}
 	p.verified(got)
 }
+
+// TestACodeLivesShortly: after its time it is worth as much as one that never
+// was.
+func TestACodeLivesShortly(t *testing.T) {
+	s, d, p := codeWorld(t)
+	s.command("", "type", "set", "brief", "--method", "otp", "--class", "C2", "--ttl", "1s").ok(t)
+	tx := p.call("POST", "/v1/transactions", "", map[string]any{"type": "brief", "message": "Sign in", "context": map[string]string{"place": "Hall 3"}})
+	file := writeFile(t, "code.png", qrOf(t, tx))
+	testenv.Eventually(t, "the code to expire", func() bool { return p.now(tx.ID).Status == "expired" })
+	if a := d.cli("", "otp", "--qr", file); a.status != 1 || a.code() != "otp_unknown" {
+		t.Errorf("an old code: %d %s", a.status, a.stdout)
+	}
+}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -52,17 +53,26 @@ func newPortal(tb testing.TB, s *server) *portal {
 
 func (p *portal) call(method, path, prefer string, body any) transaction {
 	p.tb.Helper()
+	t, err := p.try(p.tb.Context(), method, path, prefer, body)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return t
+}
+
+// try is call for where the server may be away.
+func (p *portal) try(ctx context.Context, method, path, prefer string, body any) (t transaction, err error) {
 	var r io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
 		if err != nil {
-			p.tb.Fatal(err)
+			return t, err
 		}
 		r = bytes.NewReader(b)
 	}
-	req, err := http.NewRequest(method, p.server.issuer+path, r)
+	req, err := http.NewRequestWithContext(ctx, method, p.server.issuer+path, r)
 	if err != nil {
-		p.tb.Fatal(err)
+		return t, err
 	}
 	req.SetBasicAuth(p.id, p.secret)
 	req.Header.Set("Content-Type", "application/json")
@@ -71,15 +81,15 @@ func (p *portal) call(method, path, prefer string, body any) transaction {
 	}
 	resp, err := p.http.Do(req)
 	if err != nil {
-		p.tb.Fatal(err)
+		return t, err
 	}
 	defer resp.Body.Close()
-	t := transaction{http: resp.StatusCode}
+	t.http = resp.StatusCode
 	if t.raw, err = io.ReadAll(resp.Body); err != nil {
-		p.tb.Fatal(err)
+		return t, err
 	}
 	_ = json.Unmarshal(t.raw, &t)
-	return t
+	return t, nil
 }
 
 // begin starts a transaction for alice.

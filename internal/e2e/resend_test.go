@@ -109,6 +109,7 @@ func TestResentDecision(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.Decision, other.Reason, other.Number = protocol.Deny, protocol.ReasonCancelled, ""
+	other.Prev = protocol.Hash([]byte(ev.Decision)) // the next, not another in its place
 	other.UV = protocol.UV{Method: protocol.UVNone, Class: protocol.C0, Surface: protocol.SurfaceCLI}
 	compact, err := protocol.SignDecision(hsm.Signer(context.Background(), i.key("device.pem"), hsm.Auth{}), other)
 	if err != nil {

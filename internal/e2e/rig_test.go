@@ -26,12 +26,19 @@ type server struct {
 	proc           *process
 	log            *logBuffer
 	config         string
+	// small, where not nil, is the disk that the data is on.
+	small *disk
 }
 
 func startServer(tb testing.TB) *server {
 	tb.Helper()
+	return startServerOn(tb, "127.0.0.1:0", "127.0.0.1:0")
+}
+
+func startServerOn(tb testing.TB, listen, deviceListen string, args ...string) *server {
+	tb.Helper()
 	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer)}
-	s.run("--listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0")
+	s.run(append(args, "--listen", listen, "--device-listen", deviceListen)...)
 	s.command("", "user", "add", "alice").ok(tb)
 	return s
 }
@@ -43,6 +50,12 @@ func (s *server) run(args ...string) {
 		args = append(args, "--config", s.config)
 	}
 	s.proc = start(s.tb, s.log, "countersign-server", args...)
+	s.read()
+}
+
+// read takes in what a starting server says.
+func (s *server) read() {
+	s.tb.Helper()
 	s.issuer = s.proc.expect("issuer ")
 	s.device = s.proc.expect("device ")
 	s.proc.expect("pin sha256:")
@@ -66,7 +79,11 @@ func hostOf(tb testing.TB, address string) string {
 
 func (s *server) command(stdin string, args ...string) answer {
 	s.tb.Helper()
-	return command(s.tb, stdin, "countersign-server", append(args, "--data", s.data)...)
+	cmd := exec.Command(filepath.Join(bin, "countersign-server"), append(args, "--data", s.data)...)
+	if s.small != nil {
+		cmd = s.small.seenBy(cmd)
+	}
+	return runCommand(s.tb, stdin, cmd)
 }
 
 // link makes an enrollment link for alice.
@@ -75,7 +92,12 @@ func (s *server) link(args ...string) string {
 	return s.command("", append([]string{"enrollment", "create", "--user", "alice", "--json"}, args...)...).ok(s.tb).text("uri")
 }
 
-func (s *server) ca() string { return filepath.Join(s.data, "ca.pem") }
+func (s *server) ca() string {
+	if s.small != nil {
+		return s.small.path("ca.pem")
+	}
+	return filepath.Join(s.data, "ca.pem")
+}
 
 // device is one computer: a TPM with a recorder in front, and the service.
 type device struct {

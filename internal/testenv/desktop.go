@@ -14,7 +14,7 @@ import (
 )
 
 // Desktop is a login session of its own: an X server without a screen, a
-// session bus, and dunst, which shows notifications. Programs take part in it
+// session bus, and a notification daemon. Programs take part in it
 // through Env. All of it ends with the test.
 type Desktop struct {
 	tb  testing.TB
@@ -24,18 +24,26 @@ type Desktop struct {
 	// BusAddress is the D-Bus address of the session bus.
 	BusAddress string
 
-	bus, dunst *exec.Cmd
+	kind        Daemon
+	bus, daemon *exec.Cmd
 }
 
-// StartDesktop starts a Desktop with its notification daemon.
+// StartDesktop starts a Desktop with dunst, the daemon that tells tests most.
 func StartDesktop(tb testing.TB) *Desktop {
 	tb.Helper()
+	return StartDesktopWith(tb, dunst())
+}
+
+// StartDesktopWith starts a Desktop with one of the Daemons.
+func StartDesktopWith(tb testing.TB, kind Daemon) *Desktop {
+	tb.Helper()
 	Need(tb, "Xvfb", "dbus-daemon", "dunst", "xdotool", "pinentry-gtk-2")
+	Need(tb, kind.path)
 	dir := tempDir(tb)
-	d := &Desktop{tb: tb, dir: dir, BusAddress: "unix:path=" + filepath.Join(dir, "bus")}
+	d := &Desktop{tb: tb, dir: dir, kind: kind, BusAddress: "unix:path=" + filepath.Join(dir, "bus")}
 	d.startX()
 	d.StartBus()
-	d.StartDunst()
+	d.StartDaemon()
 	return d
 }
 
@@ -62,6 +70,7 @@ func (d *Desktop) Vars() map[string]string {
 	return map[string]string{
 		"DISPLAY":                  d.Display,
 		"DBUS_SESSION_BUS_ADDRESS": d.BusAddress,
+		"DBUS_SYSTEM_BUS_ADDRESS":  "unix:path=" + filepath.Join(d.dir, "system-bus"),
 		"HOME":                     d.dir,
 		"XDG_RUNTIME_DIR":          d.dir,
 		"XDG_CONFIG_HOME":          filepath.Join(d.dir, "config"),
@@ -77,7 +86,7 @@ func (d *Desktop) startX() {
 		d.tb.Fatal(err)
 	}
 	defer r.Close()
-	cmd := exec.Command("Xvfb", "-displayfd", "3", "-screen", "0", "1000x700x24", "-nolisten", "tcp")
+	cmd := exec.Command("Xvfb", "-displayfd", "3", "-fbdir", d.dir, "-screen", "0", "1000x700x24", "-nolisten", "tcp")
 	cmd.ExtraFiles = []*os.File{w}
 	err = cmd.Start()
 	_ = w.Close()
@@ -100,11 +109,13 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 <busconfig>
   <type>session</type>
   <listen>%s</listen>
+  <servicedir>%s</servicedir>
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow send_destination="*" eavesdrop="true"/>
     <allow eavesdrop="true"/>
     <allow own="*"/>
+    <allow user="*"/>
   </policy>
 </busconfig>
 `
@@ -113,35 +124,27 @@ const busConfig = `<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Con
 func (d *Desktop) StartBus() {
 	d.tb.Helper()
 	config := filepath.Join(d.dir, "bus.conf")
-	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, d.BusAddress), 0o600); err != nil {
+	if err := os.WriteFile(config, fmt.Appendf(nil, busConfig, d.BusAddress, d.dir), 0o600); err != nil {
 		d.tb.Fatal(err)
 	}
 	d.bus = d.start(nil, "dbus-daemon", "--nofork", "--config-file="+config)
-	Eventually(d.tb, "dbus-daemon listens", func() bool {
-		_, err := os.Stat(filepath.Join(d.dir, "bus"))
-		return err == nil
-	})
+	awaitBus(d.tb, filepath.Join(d.dir, "bus"))
+}
+
+// LetOthersIn lets other users connect to the session bus, as a careless
+// administrator might, and returns its path.
+func (d *Desktop) LetOthersIn() (socket string) {
+	d.tb.Helper()
+	if err := os.Chmod(d.dir, 0o711); err != nil {
+		d.tb.Fatal(err)
+	}
+	return filepath.Join(d.dir, "bus")
 }
 
 // StopBus kills the session bus.
 func (d *Desktop) StopBus() {
 	end(d.bus)
 	_ = os.Remove(filepath.Join(d.dir, "bus"))
-}
-
-// StartDunst starts the notification daemon, again after StopDunst.
-func (d *Desktop) StartDunst() {
-	d.tb.Helper()
-	log, err := os.OpenFile(d.notificationLog(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		d.tb.Fatal(err)
-	}
-	defer log.Close()
-	d.dunst = d.start(log, "dunst", "-config", os.DevNull, "-print")
-	Eventually(d.tb, "dunst answers", func() bool {
-		_, err := d.run("dunstctl", "count", "displayed")
-		return err == nil
-	})
 }
 
 func (d *Desktop) notificationLog() string { return filepath.Join(d.dir, "notifications") }
@@ -155,9 +158,6 @@ func (d *Desktop) NotificationLog() string {
 	}
 	return string(text)
 }
-
-// StopDunst kills the notification daemon.
-func (d *Desktop) StopDunst() { end(d.dunst) }
 
 // start starts a program in the session and ends it with the test.
 func (d *Desktop) start(out io.Writer, name string, args ...string) *exec.Cmd {

@@ -1,15 +1,14 @@
 package testenv
 
 import (
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// guard is a little more than the second in which prompts take no answer.
-const guard = 1200 * time.Millisecond
+// guard is a little more than the time in which prompts take no answer.
+const guard = 1500 * time.Millisecond
 
 // Displayed returns how many notifications dunst displays, as dunstctl prints
 // it.
@@ -33,10 +32,25 @@ func (d *Desktop) WaitNoNotification() {
 	Eventually(d.tb, "no notification is displayed", func() bool { return d.Displayed() == "0" })
 }
 
+// meant is a little more than the time in which a click on a notification that
+// has just appeared does not count.
+const meant = 400 * time.Millisecond
+
+// WaitMeant lets that time pass.
+func WaitMeant() { wait(meant) }
+
+// wait lets time pass that a rule under test asks for.
+func wait(long time.Duration) {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	<-timer.C
+}
+
 // DunstAction invokes the action of the newest notification, as its middle
 // click does.
 func (d *Desktop) DunstAction() {
 	d.tb.Helper()
+	wait(meant)
 	if out, err := d.run("dunstctl", "action", "0"); err != nil {
 		d.tb.Fatalf("dunstctl action: %v: %s", err, out)
 	}
@@ -61,6 +75,12 @@ func (d *Desktop) XdoType(text string) {
 func (d *Desktop) XdoKey(keys ...string) {
 	d.tb.Helper()
 	d.xdo(append([]string{"key", "--delay", "60"}, keys...)...)
+}
+
+// XdoKeysAtOnce presses keys as fast as they go.
+func (d *Desktop) XdoKeysAtOnce(keys ...string) {
+	d.tb.Helper()
+	d.xdo(append([]string{"key", "--delay", "0"}, keys...)...)
 }
 
 func (d *Desktop) xdo(args ...string) string {
@@ -130,26 +150,15 @@ func (d *Desktop) WaitNoWindow(title string) {
 func (d *Desktop) Answerable(title string) {
 	d.tb.Helper()
 	d.WaitWindow(title)
-	timer := time.NewTimer(guard)
-	defer timer.Stop()
-	<-timer.C
+	wait(guard)
 	d.WaitWindow(title)
-}
-
-// Screenshot writes the screen to a PNG file, where ImageMagick is installed,
-// and returns whether it did.
-func (d *Desktop) Screenshot(path string) bool {
-	if _, err := exec.LookPath("import"); err != nil {
-		return false
-	}
-	_, err := d.run("import", "-window", "root", path)
-	return err == nil
 }
 
 // Click presses a mouse button (1 is left, 2 the middle) on the first visible
 // window of a class.
 func (d *Desktop) Click(class string, button int) {
 	d.tb.Helper()
+	wait(meant)
 	var id string
 	Eventually(d.tb, "a window of class "+class, func() bool {
 		ids, err := d.run("xdotool", "search", "--onlyvisible", "--class", class)

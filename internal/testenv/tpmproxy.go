@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 )
@@ -59,6 +62,7 @@ type TPMRecorder struct {
 	victim tpm2.TPMCC
 	answer map[tpm2.TPMCC]tpm2.TPMRC
 	tamper func(Exchange) []byte
+	slow   time.Duration
 	open   map[net.Conn]bool
 	wg     sync.WaitGroup
 }
@@ -107,6 +111,32 @@ func (r *TPMRecorder) Tamper(f func(Exchange) []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tamper = f
+}
+
+// Slow makes the recorder hold each command for so long before the TPM gets it,
+// unless the program hangs up. It is for the commands that come from now on.
+func (r *TPMRecorder) Slow(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.slow = d
+}
+
+// hold waits as long as Slow says. A program says nothing while it waits for an
+// answer, so that whatever can be read is its end.
+func (r *TPMRecorder) hold(client net.Conn) error {
+	r.mu.Lock()
+	slow := r.slow
+	r.mu.Unlock()
+	if slow == 0 {
+		return nil
+	}
+	if err := client.SetReadDeadline(time.Now().Add(slow)); err != nil {
+		return err
+	}
+	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("held until the client gave up: %w", err)
+	}
+	return client.SetReadDeadline(time.Time{})
 }
 
 // Log returns what was exchanged so far, in order.
@@ -190,6 +220,9 @@ func (r *TPMRecorder) serve(client net.Conn) {
 func (r *TPMRecorder) relay(client net.Conn, tpm *upstream) error {
 	cmd, err := readMessage(client)
 	if err != nil {
+		return err
+	}
+	if err := r.hold(client); err != nil {
 		return err
 	}
 	fault, rc := r.faultFor(codeOf(cmd))

@@ -23,7 +23,17 @@ const (
 	callLimit = 5 * time.Second
 	// retryAfter is for a daemon that is there and failed.
 	retryAfter = 3 * time.Second
-	tellFor    = 6 * time.Second
+	// reviveAfter is how long a daemon that died is left to whoever started it.
+	reviveAfter = 2 * time.Second
+	tellFor     = 6 * time.Second
+
+	// settle is how long a notification must have been there before a click on
+	// it counts. Daemons that show one at a time put the next one, with its
+	// button, under the pointer that has just clicked.
+	settle = 300 * time.Millisecond
+
+	// unseen is the version of no offer.
+	unseen = -1
 )
 
 // Urgencies of the notification specification.
@@ -46,12 +56,20 @@ type connection struct {
 	owner  string
 	caps   []string
 	server string
+	vendor string
 
 	// About the standing notification. The id is 0 when none is shown.
 	id        uint32
+	note      Note
 	key       string
 	seen      int
 	dismissed bool
+	// shown is when it was shown or replaced; early says that it was clicked on
+	// too soon for the click to count.
+	shown time.Time
+	early bool
+	// retry, unless nil, says when what is wanted is shown again.
+	retry <-chan time.Time
 }
 
 // serve connects and works until ctx ends or the bus goes away.
@@ -68,7 +86,7 @@ func (n *Notifier) serve(ctx context.Context) error {
 		return fmt.Errorf("session bus: %w", err)
 	}
 	for {
-		retry := c.update(ctx)
+		c.update(ctx)
 		select {
 		case <-ctx.Done():
 			c.withdraw(context.WithoutCancel(ctx))
@@ -79,7 +97,8 @@ func (n *Notifier) serve(ctx context.Context) error {
 			}
 			c.signal(s)
 		case <-n.wake:
-		case <-retry:
+		case <-c.retry:
+			c.retry, c.seen = nil, unseen
 		}
 	}
 }
@@ -93,42 +112,41 @@ func (c *connection) subscribe(ctx context.Context) error {
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, service))
 }
 
-// update brings the screen in line with what is wanted. The channel it
-// returns, unless nil, says when to try again.
-func (c *connection) update(ctx context.Context) <-chan time.Time {
+// update brings the screen in line with what is wanted.
+func (c *connection) update(ctx context.Context) {
 	if ctx.Err() != nil {
-		return nil
+		return
 	}
 	want, tells := c.n.wanted()
 	for _, note := range tells {
-		if _, err := c.notify(ctx, note, 0, nil, urgencyNormal); err != nil {
+		if _, err := c.notify(ctx, note, 0, nil, tellFor); err != nil {
 			c.n.log.Info("a notification was not shown", "error", err)
 		}
 	}
 	if want.version == c.seen {
-		return nil
+		return
 	}
 	if want.note == nil {
 		c.withdraw(ctx)
 	} else if !c.dismissed || want.anew {
 		if err := c.stand(ctx, *want.note); err != nil {
-			return c.failed(err, want.version)
+			c.failed(err, want.version)
+			return
 		}
 	}
 	c.seen = want.version
-	return nil
 }
 
 // failed waits for a daemon to appear where there is none, which the bus will
 // say, and tries again soon where one refused.
-func (c *connection) failed(err error, version int) <-chan time.Time {
+func (c *connection) failed(err error, version int) {
 	c.n.log.Warn("the notification was not shown", "error", err)
+	c.seen = version
 	if e, ok := errors.AsType[dbus.Error](err); ok && e.Name == bus+".Error.ServiceUnknown" {
-		c.seen = version
-		return nil
+		return
 	}
 	c.id = 0
-	return time.After(retryAfter)
+	c.retry = time.After(retryAfter)
 }
 
 // stand shows or replaces the standing notification. Its only action has a
@@ -136,11 +154,17 @@ func (c *connection) failed(err error, version int) <-chan time.Time {
 // it for clicks that mean nothing of the kind.
 func (c *connection) stand(ctx context.Context, note Note) error {
 	key := newKey()
-	id, err := c.notify(ctx, note, c.id, []string{key, "Open"}, urgencyCritical)
+	actions := []string{key, c.n.Words.Open}
+	id, err := c.notify(ctx, note, c.id, actions, 0)
+	if _, refused := errors.AsType[dbus.Error](err); refused && c.id != 0 {
+		// GNOME Shell refuses to replace what it does not show any more.
+		id, err = c.notify(ctx, note, 0, actions, 0)
+	}
 	if err != nil {
 		return err
 	}
-	c.id, c.key, c.dismissed = id, key, false
+	c.id, c.note, c.key, c.dismissed = id, note, key, false
+	c.shown, c.early, c.retry = time.Now(), false, nil
 	// Whoever owned the name when it answered is the one to believe. Had the
 	// name changed hands meanwhile, a signal saying so is on its way and
 	// everything is shown again.
@@ -157,24 +181,34 @@ func (c *connection) withdraw(ctx context.Context) {
 	if c.id == 0 {
 		return
 	}
-	if err := c.call(ctx, c.daemon(), service+".CloseNotification", c.id).Err; err != nil {
+	if err := c.take(ctx); err != nil {
 		c.n.log.Debug("a notification was not closed", "error", err)
 	}
 	c.id, c.key, c.dismissed = 0, "", false
 }
 
-// notify calls Notify. A nil actions makes a message that goes away.
-func (c *connection) notify(ctx context.Context, note Note, replaces uint32, actions []string, urgency byte) (id uint32, err error) {
+// take closes the standing notification. GNOME's old notification-daemon says
+// that it has closed one and leaves it on the screen, but one that is replaced
+// by one that expires does go away.
+func (c *connection) take(ctx context.Context) error {
+	if c.server == "Notification Daemon" && c.vendor == "GNOME" {
+		_, err := c.notify(ctx, c.note, c.id, nil, time.Millisecond)
+		return err
+	}
+	return c.call(ctx, c.daemon(), service+".CloseNotification", c.id).Err
+}
+
+// notify calls Notify. One that expires after a time, which 0 does not, needs
+// no answer: it is not urgent, has no button and is in no history.
+func (c *connection) notify(ctx context.Context, note Note, replaces uint32, actions []string, expires time.Duration) (id uint32, err error) {
 	if err := c.ask(ctx); err != nil {
 		return 0, err
 	}
-	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgency)}
-	expire := int32(0) // never
+	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgencyCritical)}
 	body := note.Body
-	if actions == nil {
+	if expires > 0 {
 		actions = []string{}
-		expire = int32(tellFor.Milliseconds())
-		hints["transient"] = dbus.MakeVariant(true)
+		hints = map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgencyNormal), "transient": dbus.MakeVariant(true)}
 	} else {
 		body, actions = c.hint(body, actions)
 	}
@@ -182,7 +216,7 @@ func (c *connection) notify(ctx context.Context, note Note, replaces uint32, act
 		body = html.EscapeString(body)
 	}
 	err = c.call(ctx, c.daemon(), service+".Notify", appName, replaces, "dialog-password",
-		note.Summary, body, actions, hints, expire).Store(&id)
+		note.Summary, body, actions, hints, int32(expires.Milliseconds())).Store(&id)
 	return id, err
 }
 
@@ -191,9 +225,9 @@ func (c *connection) notify(ctx context.Context, note Note, replaces uint32, act
 func (c *connection) hint(body string, actions []string) (string, []string) {
 	switch {
 	case !slices.Contains(c.caps, "actions"):
-		return body + "\nTo answer, run: countersign requests", []string{}
+		return body + "\n" + c.n.Words.Command, []string{}
 	case c.server == "dunst":
-		return body + "\nMiddle-click to open.", actions
+		return body + "\n" + c.n.Words.Middle, actions
 	}
 	return body, actions
 }
@@ -207,8 +241,8 @@ func (c *connection) ask(ctx context.Context) error {
 	if err := c.call(ctx, c.daemon(), service+".GetCapabilities").Store(&caps); err != nil {
 		return err
 	}
-	var vendor, version, spec string
-	if err := c.call(ctx, c.daemon(), service+".GetServerInformation").Store(&c.server, &vendor, &version, &spec); err != nil {
+	var version, spec string
+	if err := c.call(ctx, c.daemon(), service+".GetServerInformation").Store(&c.server, &c.vendor, &version, &spec); err != nil {
 		return err
 	}
 	c.n.log.Info("a notification daemon answers", "name", c.server, "version", version)

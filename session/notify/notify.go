@@ -6,7 +6,8 @@
 // shown last. Every program of the same user may send signals that claim to be
 // a click, and any may press the real button too; so a click only opens a
 // prompt and is never consent. A notification that is dismissed, expires or
-// dies with its daemon decides nothing either.
+// dies with its daemon decides nothing either. What was clicked on the moment it
+// appeared was not meant, and is shown again.
 //
 // Notifications are shown on locked screens and kept in histories: the caller
 // puts nothing into them that is not for everybody to see.
@@ -24,6 +25,15 @@ import (
 
 // Note is what a notification says, in plain text.
 type Note struct{ Summary, Body string }
+
+// Words are what the Notifier adds to a Note, in the person's language.
+type Words struct {
+	// Open labels the button.
+	Open string
+	// Middle says how to press it where a daemon shows none, Command what to
+	// run where a daemon has none.
+	Middle, Command string
+}
 
 // Why says what made the standing notification change.
 type Why int
@@ -44,6 +54,13 @@ const redial = 2 * time.Second
 // Notifier keeps the user informed over the session bus. Its methods may be
 // called from any goroutine, before and during Run, and do not wait.
 type Notifier struct {
+	// Stranger, unless nil, is called for each signal of a notification daemon
+	// or the bus that came from another program; nil logs each. It must not
+	// wait, and is set before Run.
+	Stranger func(signal, sender string)
+	// Words are the Notifier's own; set before Run.
+	Words Words
+
 	address string
 	log     *slog.Logger
 	wake    chan struct{}
@@ -62,10 +79,11 @@ type offer struct {
 	version int
 }
 
-// New makes a Notifier for the bus at a D-Bus address. Nothing happens before
+// New makes a Notifier for the bus at a D-Bus address, with English words. Nothing happens before
 // Run.
 func New(address string, log *slog.Logger) *Notifier {
-	return &Notifier{address: address, log: log, wake: make(chan struct{}, 1), opens: make(chan struct{}, 1)}
+	words := Words{Open: "Open", Middle: "Middle-click to open.", Command: "To answer, run: countersign requests"}
+	return &Notifier{Words: words, address: address, log: log, wake: make(chan struct{}, 1), opens: make(chan struct{}, 1)}
 }
 
 // Address returns where the session bus of this login session is, "" when
@@ -130,6 +148,14 @@ func (n *Notifier) wanted() (offer, []Note) {
 	tells := n.tells
 	n.tells = nil
 	return n.offer, tells
+}
+
+func (n *Notifier) stranger(signal, sender string) {
+	if n.Stranger != nil {
+		n.Stranger(signal, sender)
+		return
+	}
+	n.log.Warn("a signal from a stranger was dropped", "signal", signal, "sender", sender)
 }
 
 func (n *Notifier) version() int {

@@ -98,23 +98,11 @@ func TestForgedClicksAreDropped(t *testing.T) {
 	if key == "" {
 		t.Fatal("no key of 128 bits was offered")
 	}
-	stranger, err := dbus.Connect(d.BusAddress)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stranger.Close()
-	var names []string
-	if err := stranger.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if strings.HasPrefix(name, ":") {
-			unicast(t, stranger, name, "ActionInvoked", uint32(1), key)
-			unicast(t, stranger, name, "NotificationClosed", uint32(1), uint32(2))
-		}
-	}
-	if err := stranger.Emit(object, service+".ActionInvoked", uint32(1), key); err != nil {
-		t.Fatal(err)
+	stranger := testenv.Stranger(t, d.BusAddress)
+	for member, body := range map[string][]any{"ActionInvoked": {uint32(1), key}, "NotificationClosed": {uint32(1), uint32(2)}} {
+		f := testenv.Forgery{Path: object, Interface: service, Member: member, Body: body}
+		f.SendToAll(t, stranger)
+		f.Broadcast(t, stranger)
 	}
 	testenv.Eventually(t, "the forgery is logged", func() bool {
 		return l.has("a signal from a stranger was dropped") && l.has("NotificationClosed")
@@ -126,30 +114,90 @@ func TestForgedClicksAreDropped(t *testing.T) {
 	waitOpen(t, n)
 }
 
-func unicast(t *testing.T, conn *dbus.Conn, to, member string, body ...any) {
-	t.Helper()
-	m := &dbus.Message{
-		Type: dbus.TypeSignal,
-		Headers: map[dbus.HeaderField]dbus.Variant{
-			dbus.FieldInterface:   dbus.MakeVariant(service),
-			dbus.FieldMember:      dbus.MakeVariant(member),
-			dbus.FieldPath:        dbus.MakeVariant(object),
-			dbus.FieldDestination: dbus.MakeVariant(to),
-			dbus.FieldSender:      dbus.MakeVariant(service),
-			dbus.FieldSignature:   dbus.MakeVariant(dbus.SignatureOf(body...)),
-		},
-		Body: body,
+// TestStaleAndForeignIDs has the daemon itself say ten thousand times that
+// something was clicked on that is not what stands on the screen.
+func TestStaleAndForeignIDs(t *testing.T) {
+	d, n, l := start(t)
+	d.StopDaemon()
+	daemon := &fakeDaemon{caps: []string{"actions"}}
+	daemon.serve(t, d.BusAddress)
+	offer := func(count int) note {
+		n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+		return daemon.waitNote(t, count)
 	}
-	if call := conn.Send(m, nil); call != nil && call.Err != nil {
-		t.Fatal(call.Err)
+	replaced := offer(1)
+	stands := offer(2)
+	testenv.WaitMeant()
+	for i := range 2500 {
+		daemon.emit(t, "ActionInvoked", uint32(8+i), stands.actions[0])               // foreign
+		daemon.emit(t, "ActionInvoked", uint32(7), replaced.actions[0])               // replaced
+		daemon.emit(t, "ActionInvoked", uint32(0), "")                                // none
+		daemon.emit(t, "ActionInvoked", uint32(7), fmt.Sprintf("open-%032x", 1000+i)) // guessed
 	}
+	daemon.emit(t, "NotificationClosed", uint32(7), uint32(2))
+	daemon.emit(t, "ActionInvoked", uint32(7), stands.actions[0]) // closed
+	again := offer(3)
+	for count := 4; again.replaces != 0; count++ { // until the end above has been read
+		again = offer(count)
+	}
+	if len(n.Opens()) > 0 {
+		t.Fatal("what does not stand there opened the prompt")
+	}
+	testenv.WaitMeant()
+	daemon.emit(t, "ActionInvoked", uint32(7), again.actions[0])
+	waitOpen(t, n)
+	if l.has("stranger") {
+		t.Error("the daemon was taken for a stranger")
+	}
+}
+
+// TestTooEarly clicks on what has not been there long enough to be meant; the
+// daemon closes it, as daemons do, and it comes back.
+func TestTooEarly(t *testing.T) {
+	d, n, _ := start(t)
+	d.StopDaemon()
+	daemon := &fakeDaemon{caps: []string{"actions"}}
+	daemon.serve(t, d.BusAddress)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	first := daemon.waitNote(t, 1)
+	daemon.emit(t, "ActionInvoked", uint32(7), first.actions[0])
+	daemon.emit(t, "NotificationClosed", uint32(7), uint32(2))
+	second := daemon.waitNote(t, 2)
+	if second.actions[0] == first.actions[0] || second.replaces != 0 || len(n.Opens()) > 0 {
+		t.Errorf("%+v after %+v, %d openings", second, first, len(n.Opens()))
+	}
+}
+
+// TestRefusedToReplace has a daemon refuse ids it does not know, as GNOME Shell
+// does.
+func TestRefusedToReplace(t *testing.T) {
+	d, n, _ := start(t)
+	d.StopDaemon()
+	daemon := &fakeDaemon{caps: []string{"actions"}, strict: true}
+	daemon.serve(t, d.BusAddress)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	daemon.waitNote(t, 1)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "c"}, notify.Arrived)
+	if got := daemon.waitNote(t, 2); got.replaces != 0 || got.body != "c" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestTheBusStartsADaemonAgain lets a daemon die that nobody but the bus starts.
+func TestTheBusStartsADaemonAgain(t *testing.T) {
+	d, n, _ := start(t)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	d.WaitNotification()
+	d.LetBusStartDaemon()
+	d.StopDaemon()
+	d.WaitNotification()
 }
 
 // TestDefaultAndOldKeysDoNotOpen has the real daemon's signals forged by
 // taking its place on the bus.
 func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 	d, n, _ := start(t)
-	d.StopDunst()
+	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"actions"}}
 	daemon.serve(t, d.BusAddress)
 	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>1 & 2</b>"}, notify.Arrived)
@@ -165,6 +213,7 @@ func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 	if second.replaces != 7 || second.actions[0] == first.actions[0] {
 		t.Errorf("replaces %d, action %q after %q", second.replaces, second.actions, first.actions)
 	}
+	testenv.WaitMeant()
 	for _, key := range []string{"default", "", first.actions[0]} {
 		daemon.emit(t, "ActionInvoked", uint32(7), key)
 	}
@@ -181,7 +230,7 @@ func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 
 func TestNoActionsNoButton(t *testing.T) {
 	d, n, _ := start(t)
-	d.StopDunst()
+	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"body-markup"}}
 	daemon.serve(t, d.BusAddress)
 	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>"}, notify.Arrived)
@@ -218,19 +267,21 @@ func TestWithdrawAndEndCloseIt(t *testing.T) {
 
 func TestNoDaemonThenOne(t *testing.T) {
 	d, n, l := start(t)
-	d.StopDunst()
+	d.StopDaemon()
 	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
 	testenv.Eventually(t, "it is logged", func() bool { return l.has("was not shown") || l.has("daemon is away") })
-	d.StartDunst()
+	d.StartDaemon()
 	d.WaitNotification()
 }
 
 // fakeDaemon is a daemon that does what dunst would not: it misbehaves.
 type fakeDaemon struct {
 	caps []string
-	conn *dbus.Conn
-	mu   sync.Mutex
-	got  []note
+	// strict refuses to replace.
+	strict bool
+	conn   *dbus.Conn
+	mu     sync.Mutex
+	got    []note
 }
 
 type note struct {
@@ -264,6 +315,9 @@ func (f *fakeDaemon) GetServerInformation() (name, vendor, version, spec string,
 func (f *fakeDaemon) Notify(_ string, replaces uint32, _, _, body string, actions []string, _ map[string]dbus.Variant, _ int32) (uint32, *dbus.Error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.strict && replaces != 0 {
+		return 0, dbus.NewError("org.freedesktop.DBus.Error.InvalidArgs", []any{"Invalid notification ID"})
+	}
 	f.got = append(f.got, note{replaces, body, actions})
 	return 7, nil
 }

@@ -1,6 +1,10 @@
 package notify
 
-import "github.com/godbus/dbus/v5"
+import (
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
 
 // signal handles one signal. The bus delivers what any program of the user
 // addresses to us, match rules or not, but it never lets a sender lie about
@@ -20,7 +24,7 @@ func (c *connection) signal(s *dbus.Signal) {
 	default:
 		return
 	}
-	c.n.log.Warn("a signal from a stranger was dropped", "signal", s.Name, "sender", s.Sender)
+	c.n.stranger(s.Name, s.Sender)
 }
 
 // ownerChanged forgets everything about the daemon before: its notifications
@@ -33,9 +37,10 @@ func (c *connection) ownerChanged(body []any) {
 	*c = connection{n: c.n, conn: c.conn}
 	if now == "" {
 		c.n.log.Info("the notification daemon is away")
-		// Nothing is called until there is somebody to answer: a call would
-		// make the bus start one, perhaps not the one its user wants.
+		// At first nothing is called: a call would make the bus start one,
+		// perhaps not the one its user wants and is about to start.
 		c.seen = c.n.version()
+		c.retry = time.After(reviveAfter)
 	}
 }
 
@@ -43,8 +48,8 @@ func (c *connection) event(s *dbus.Signal) {
 	var id uint32
 	if s.Name == service+".NotificationClosed" {
 		var reason uint32
-		if dbus.Store(s.Body, &id, &reason) == nil && id == c.id {
-			c.id, c.key, c.dismissed = 0, "", true
+		if dbus.Store(s.Body, &id, &reason) == nil && id == c.id && id != 0 {
+			c.id, c.key, c.dismissed = 0, "", !c.early
 		}
 		return
 	}
@@ -53,6 +58,11 @@ func (c *connection) event(s *dbus.Signal) {
 		return
 	}
 	c.key = "" // one click, one opening
+	if time.Since(c.shown) < settle {
+		// The daemon is about to close it, so it is shown again after that.
+		c.early, c.retry = true, time.After(settle)
+		return
+	}
 	select {
 	case c.n.opens <- struct{}{}:
 	default:

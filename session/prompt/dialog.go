@@ -228,7 +228,7 @@ func (d *dialog) page(ctx context.Context, pg page, command string) (secret.Valu
 			v.Wipe()
 			return secret.Value{}, none, cmp.Or(err, ErrNoAnswer)
 		}
-		if age >= settle {
+		if age >= settleWindow {
 			return v, c, nil
 		}
 		v.Wipe()

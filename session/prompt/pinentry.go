@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -27,21 +28,25 @@ type Pinentry struct {
 
 // FindPinentry returns the pinentry program to draw windows with: what the
 // system's owner made "pinentry", unless that draws in terminals only, else
-// the first flavor in PATH that draws windows.
+// the first flavor in PATH that draws windows. The one of GNOME comes last,
+// since it has no third button: with it one denies by "countersign deny".
 func FindPinentry() (string, error) {
-	for _, flavor := range []string{"", "-gtk-2", "-qt", "-qt5", "-fltk", "-gnome3", "-x11"} {
+	for _, flavor := range []string{"", "-gtk-2", "-qt", "-qt5", "-fltk", "-x11", "-gnome3"} {
 		path, err := exec.LookPath("pinentry" + flavor)
-		if err == nil && !textOnly(path) {
+		if err == nil && !textOnly(path) && (flavor == "-gnome3" || !is(path, "-gnome3")) {
 			return path, nil
 		}
 	}
 	return "", errors.New("no pinentry program for windows is in PATH: install pinentry-gtk2, pinentry-qt or pinentry-gnome3")
 }
 
-// textOnly goes by the name that the alternatives system points to.
-func textOnly(path string) bool {
+// textOnly reports whether a program draws in terminals alone.
+func textOnly(path string) bool { return is(path, "-curses", "-tty") }
+
+// is goes by the name that the alternatives system points to.
+func is(path string, flavors ...string) bool {
 	target, err := filepath.EvalSymlinks(path)
-	return err == nil && (strings.HasSuffix(target, "-curses") || strings.HasSuffix(target, "-tty"))
+	return err == nil && slices.ContainsFunc(flavors, func(f string) bool { return strings.HasSuffix(target, f) })
 }
 
 // window is one page: one run of the pinentry program, so that no setting and

@@ -24,6 +24,11 @@ var ErrNoAnswer = errors.New("no answer")
 // settle is how long a page must have been there before an answer counts.
 const settle = time.Second
 
+// settleWindow is the same, counted from when a program was told to show the
+// page. Nobody says when its window has come up, on a busy machine some tenths of
+// a second later.
+const settleWindow = settle + 400*time.Millisecond
+
 // Question is a request to ask about, perhaps again.
 type Question struct {
 	Display ipc.Display

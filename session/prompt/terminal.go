@@ -72,13 +72,19 @@ func (t *Terminal) show(ctx context.Context, d ipc.Display) error {
 	if err := Lines(t.TTY, d, t.TTY.Width()); err != nil {
 		return err
 	}
+	return settled(ctx, t.TTY.Flush)
+}
+
+// settled waits until a page that is shown now may be answered, and has thrown
+// away what came before.
+func settled(ctx context.Context, discard func() error) error {
 	timer := time.NewTimer(settle)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return fmt.Errorf("%w: %w", ErrNoAnswer, ctx.Err())
 	case <-timer.C:
-		return t.TTY.Flush()
+		return discard()
 	}
 }
 

@@ -216,7 +216,7 @@ func TestNotATerminal(t *testing.T) {
 }
 
 // settled waits until a page is old enough to be answered.
-func settled() { <-time.After(1200 * time.Millisecond) }
+func settled() { <-time.After(1500 * time.Millisecond) }
 
 // TestCursesNeedsAWord: pinentry-curses focuses OK first, so that Return alone
 // must not be enough.

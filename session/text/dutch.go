@@ -1,6 +1,6 @@
 package text
 
-//nolint:funlen,gosec // a table, with words for PIN codes
+//nolint:funlen,gosec,misspell // a table of another language, with words for PIN codes
 func dutch() map[string]string {
 	return map[string]string{
 		"Countersign request":  "Countersign verzoek",
@@ -39,7 +39,14 @@ func dutch() map[string]string {
 		"Approval request from %s":                                                                     "Goedkeuringsverzoek van %s",
 		"Open it to answer.":                                                                           "Open het om te antwoorden.",
 		"%d approval requests":                                                                         "%d goedkeuringsverzoeken",
-		"The oldest is from %s. Open it to answer.":                                                    "Het oudste is van %s. Open het om te antwoorden.",
+		"The next is from %s. Open it to answer.":                                                      "Het volgende is van %s. Open het om te antwoorden.",
+		"A request is waiting":                                                                         "Er wacht een verzoek",
+		"%d requests are waiting":                                                                      "Er wachten %d verzoeken",
+		"Unlock the screen to answer.":                                                                 "Ontgrendel het scherm om te antwoorden.",
+		"It is for the answer to %s.":                                                                  "Het is voor het antwoord aan %s.",
+		"Open":                                                                                         "Openen",
+		"Middle-click to open.":                                                                        "Klik met de middelste muisknop om te openen.",
+		"To answer, run: countersign requests":                                                         "Voer uit om te antwoorden: countersign requests",
 		"Place your finger on the reader.":                                                             "Leg uw vinger op de lezer.",
 		"That did not work, try again.":                                                                "Dat lukte niet, probeer het opnieuw.",
 		"The swipe was too short, try again.":                                                          "De veeg was te kort, probeer het opnieuw.",
@@ -47,7 +54,6 @@ func dutch() map[string]string {
 		"Lift the finger, and try again.":                                                              "Til de vinger op, en probeer het opnieuw.",
 		"Confirm it in the window that your desktop shows.":                                            "Bevestig het in het venster dat uw bureaublad toont.",
 		"Confirm it as your computer is set up to.":                                                    "Bevestig het zoals uw computer is ingesteld.",
-		"It is for the answer to %s.":                                                                  "Het is voor het antwoord aan %s.",
 		"Touch your token":                                                                             "Raak uw token aan",
 		"It waits to go on with the enrollment.":                                                       "Die wacht om verder te gaan met de registratie.",
 		"It waits to sign the answer to %s.":                                                           "Die wacht om het antwoord aan %s te ondertekenen.",

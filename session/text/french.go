@@ -1,6 +1,6 @@
 package text
 
-//nolint:funlen,gosec // a table, with words for PIN codes
+//nolint:funlen,gosec,misspell // a table of another language, with words for PIN codes
 func french() map[string]string {
 	return map[string]string{
 		"Countersign request":  "Countersign demande",
@@ -39,7 +39,14 @@ func french() map[string]string {
 		"Approval request from %s":                                                                     "Demande d'approbation de %s",
 		"Open it to answer.":                                                                           "Ouvrez-la pour répondre.",
 		"%d approval requests":                                                                         "%d demandes d'approbation",
-		"The oldest is from %s. Open it to answer.":                                                    "La plus ancienne est de %s. Ouvrez-la pour répondre.",
+		"The next is from %s. Open it to answer.":                                                      "La prochaine est de %s. Ouvrez-la pour répondre.",
+		"A request is waiting":                                                                         "Une demande attend",
+		"%d requests are waiting":                                                                      "Demandes en attente : %d",
+		"Unlock the screen to answer.":                                                                 "Déverrouillez l'écran pour répondre.",
+		"It is for the answer to %s.":                                                                  "C'est pour la réponse à %s.",
+		"Open":                                                                                         "Ouvrir",
+		"Middle-click to open.":                                                                        "Cliquez avec le bouton du milieu pour ouvrir.",
+		"To answer, run: countersign requests":                                                         "Pour répondre, exécutez : countersign requests",
 		"Place your finger on the reader.":                                                             "Posez le doigt sur le lecteur.",
 		"That did not work, try again.":                                                                "Cela n'a pas marché, réessayez.",
 		"The swipe was too short, try again.":                                                          "Le glissement était trop court, réessayez.",
@@ -47,7 +54,6 @@ func french() map[string]string {
 		"Lift the finger, and try again.":                                                              "Levez le doigt, et réessayez.",
 		"Confirm it in the window that your desktop shows.":                                            "Confirmez dans la fenêtre que votre bureau affiche.",
 		"Confirm it as your computer is set up to.":                                                    "Confirmez de la façon prévue par votre ordinateur.",
-		"It is for the answer to %s.":                                                                  "C'est pour la réponse à %s.",
 		"Touch your token":                                                                             "Touchez votre clé",
 		"It waits to go on with the enrollment.":                                                       "Elle attend pour poursuivre l'enregistrement.",
 		"It waits to sign the answer to %s.":                                                           "Elle attend pour signer la réponse à %s.",

@@ -113,6 +113,8 @@ func kind(code string) (status int, title string) {
 		return http.StatusForbidden, "The code may not be used like this"
 	case protocol.ProblemRateLimited:
 		return http.StatusTooManyRequests, "Too often"
+	case protocol.ProblemStorage:
+		return http.StatusServiceUnavailable, "Nothing can be stored at present"
 	case ClientBlocked:
 		return http.StatusUnprocessableEntity, "The user has blocked this relying party"
 	case HighValueHold:

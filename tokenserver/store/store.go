@@ -21,6 +21,9 @@ var (
 	// ErrConflict says that the row exists already, or has left the state that
 	// the change was to start from.
 	ErrConflict = errors.New("store: conflict")
+	// ErrStorage says that the disk takes nothing: it is full, read-only or
+	// failing. Nothing was changed.
+	ErrStorage = errors.New("store: the disk takes nothing")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("store: closed")
 )

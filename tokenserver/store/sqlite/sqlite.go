@@ -124,7 +124,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
 	t, err := s.reads.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("sqlite: %w", err)
+		return wrap(err)
 	}
 	defer func() { _ = t.Rollback() }()
 	return fn(&tx{ctx, t})

@@ -84,6 +84,10 @@ func wrap(err error) error {
 		case sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
 			return store.ErrConflict
 		}
+		switch e.Code() & 0xff { // the primary code
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+			return fmt.Errorf("sqlite: %w: %w", store.ErrStorage, err)
+		}
 	}
 	return fmt.Errorf("sqlite: %w", err)
 }

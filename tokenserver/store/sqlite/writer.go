@@ -110,7 +110,7 @@ func (s *Store) runAll(batch []*job) error {
 	ctx := context.Background()
 	t, err := s.conn.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("sqlite: begin: %w", err)
+		return fmt.Errorf("begin: %w", wrap(err))
 	}
 	defer func() { _ = t.Rollback() }()
 	for _, j := range batch {
@@ -119,7 +119,7 @@ func (s *Store) runAll(batch []*job) error {
 		}
 	}
 	if err := t.Commit(); err != nil {
-		return fmt.Errorf("sqlite: commit: %w", err)
+		return fmt.Errorf("commit: %w", wrap(err))
 	}
 	return nil
 }
