@@ -3,9 +3,12 @@ package verify
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"countersign/internal/testenv"
 )
@@ -182,5 +185,38 @@ func TestPolkitOfOneself(t *testing.T) {
 	agent.Answer(1, testenv.PersonPassword)
 	if err := a.result(); err != nil {
 		t.Errorf("%v\n%s", err, agent.Text())
+	}
+}
+
+// TestPolkitByPIDFD names the process as the service does where the kernel and
+// polkit can: over a connection that passes descriptors.
+func TestPolkitByPIDFD(t *testing.T) {
+	k := newDialogs(t, asked)
+	fd, err := unix.PidfdOpen(int(k.subject.PID), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.subject.PIDFD = os.NewFile(uintptr(fd), "pidfd")
+	defer k.subject.PIDFD.Close()
+	k.p = NewPolkit(Bus{Address: k.Address()}, true)
+	agent := k.agent()
+	a := k.begin(t.Context())
+	agent.Answer(1, testenv.PersonPassword)
+	if err := a.result(); err != nil {
+		t.Errorf("%v\n%s", err, agent.Text())
+	}
+	k.subject.PIDFD.Close()
+	k.subject.Started = 0
+	unavailable(t, k.begin(t.Context()).result())
+}
+
+// TestPolkitNamesTheProcess by a pidfd from the version on that takes one.
+func TestPolkitNamesTheProcess(t *testing.T) {
+	for version, want := range map[string]bool{
+		"": false, "0.105": false, "121": false, "122": false, "123": false, "124": true, "126": true, "127.1": true, "next": false,
+	} {
+		if got := pidfdSince(version); got != want {
+			t.Errorf("polkit %q: %v", version, got)
+		}
 	}
 }

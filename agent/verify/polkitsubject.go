@@ -66,10 +66,12 @@ func (l *line) takesPIDFD(ctx context.Context) bool {
 	var v dbus.Variant
 	err := l.call(ctx, polkitPath, busName+".Properties.Get", polkitInterface, "BackendVersion").Store(&v)
 	text, ok := v.Value().(string)
-	if err != nil || !ok {
-		return false
-	}
-	major, _, _ := strings.Cut(text, ".") // 0.105, and then 121
+	return err == nil && ok && pidfdSince(text)
+}
+
+// pidfdSince reads a version of polkit's: after 0.120 came 121.
+func pidfdSince(version string) bool {
+	major, _, _ := strings.Cut(version, ".")
 	n, err := strconv.Atoi(major)
 	return err == nil && n >= pidfdVersion
 }
