@@ -24,7 +24,10 @@ const (
 func (l *pending) add(it *item) admission {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.find(it.profile, it.req.ID) != nil {
+	if old := l.find(it.profile, it.req.ID); old != nil {
+		if old.deadline == 0 && old.compact == it.compact {
+			old.deadline = it.deadline
+		}
 		return known
 	}
 	if l.full(it) {

@@ -28,7 +28,8 @@ type item struct {
 	compact  string
 	req      *protocol.Request
 	received time.Time
-	// deadline is on CLOCK_BOOTTIME; nothing extends it.
+	// deadline is on CLOCK_BOOTTIME; nothing extends it. It is 0 for what was
+	// decided in an earlier run, until the server lists that again.
 	deadline time.Duration
 
 	status string
@@ -168,9 +169,9 @@ func (l *pending) unrecognized(it *item) bool {
 // bound is ctx for as long as a claimed request has not ended: nobody is asked
 // to touch a token for one that is over.
 func (l *pending) bound(ctx context.Context, it *item) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, it.deadline-l.now())
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, it.deadline-l.now())
 	it.stop = cancel
 	if it.ended.Final() {
 		cancel()
@@ -284,9 +285,14 @@ func (l *pending) wake() { poke(l.woken) }
 // The functions below expect l.mu held.
 
 // release ends a claim. A request that is pending again, and ended meanwhile,
-// has ended.
+// has ended. One of an earlier run that the server has not listed yet is
+// forgotten, and comes back with its deadline.
 func (l *pending) release(it *item, status string) {
 	it.claim, it.status, it.stop = 0, status, nil
+	if status == statusPending && it.deadline == 0 {
+		l.items = slices.DeleteFunc(l.items, func(o *item) bool { return o == it })
+		return
+	}
 	if status == statusPending && it.ended.Final() {
 		l.close(it, it.ended)
 	}

@@ -321,6 +321,30 @@ func TestRestoreLeavesOpenWhatIsOpen(t *testing.T) {
 	}
 }
 
+// TestRefusedAfterARestart: the refusal of what was decided in an earlier run
+// comes before the list of the server or after it, and the person decides anew.
+func TestRefusedAfterARestart(t *testing.T) {
+	for _, listedFirst := range []bool{true, false} {
+		s := newShelf()
+		s.pass(time.Hour)
+		s.restore("p", testUID, &protocol.Request{ID: "a"}, state.Entry{State: state.Queued})
+		if listedFirst {
+			s.put("a", time.Minute)
+		}
+		s.resolve("p", "a", statusPending)
+		if !listedFirst {
+			s.put("a", time.Minute)
+		}
+		if _, _, err := s.claim(scopeOf(testUID), "a"); err != nil {
+			t.Errorf("listed first %t: %v", listedFirst, err)
+		}
+		s.pass(time.Minute)
+		if got := s.statusOf("a"); got != "expired" {
+			t.Errorf("listed first %t: when its time is over it is %s", listedFirst, got)
+		}
+	}
+}
+
 func TestPendingEventsCount(t *testing.T) {
 	s := newShelf()
 	s.put("a", time.Minute)

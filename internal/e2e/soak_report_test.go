@@ -77,11 +77,14 @@ func (s *soak) compareStores() {
 	}
 	defer db.Close()
 	for what, query := range map[string]string{
-		"transactions without an end":               `SELECT count(*) FROM transactions WHERE status NOT IN ('approved', 'denied')`,
-		"transactions that were not decided once":   `SELECT count(*) FROM transactions t WHERE 1 != (SELECT count(*) FROM decisions d WHERE d.transaction_id = t.id AND d.status = 200)`,
-		"transactions whose end was not told once":  `SELECT count(*) FROM transactions t WHERE 1 != (SELECT count(*) FROM events e WHERE e.transaction_id = t.id AND e.kind = 'transaction.' || t.status)`,
-		"wrong numbers that counted more than once": `SELECT count(*) FROM transactions t WHERE t.tries != (SELECT count(*) FROM decisions d WHERE d.transaction_id = t.id AND d.status = 422)`,
-		"gaps, forks and suspensions":               `SELECT count(*) FROM events WHERE kind IN ('decision.gap', 'decision.forked', 'device.suspended')`,
+		"transactions without an end": `SELECT count(*) FROM transactions WHERE status NOT IN ('approved', 'denied')`,
+		"transactions that were not decided once": `SELECT count(*) FROM transactions t
+			LEFT JOIN (SELECT transaction_id, count(*) AS n FROM decisions WHERE status = 200 GROUP BY 1) d ON d.transaction_id = t.id WHERE ifnull(d.n, 0) != 1`,
+		"transactions whose end was not told once": `SELECT count(*) FROM transactions t
+			LEFT JOIN (SELECT transaction_id, kind, count(*) AS n FROM events GROUP BY 1, 2) e ON e.transaction_id = t.id AND e.kind = 'transaction.' || t.status WHERE ifnull(e.n, 0) != 1`,
+		"wrong numbers that did not count once": `SELECT count(*) FROM transactions t
+			LEFT JOIN (SELECT transaction_id, count(*) AS n FROM decisions WHERE status = 422 GROUP BY 1) d ON d.transaction_id = t.id WHERE ifnull(d.n, 0) != t.tries`,
+		"gaps, forks and suspensions": `SELECT count(*) FROM events WHERE kind IN ('decision.gap', 'decision.forked', 'device.suspended')`,
 	} {
 		var n int
 		if err := db.QueryRow(query).Scan(&n); err != nil {

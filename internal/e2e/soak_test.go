@@ -134,8 +134,9 @@ func (s *soak) settle() {
 	case <-idle:
 	case <-s.ctx.Done():
 		s.check()
-	case <-time.After(3 * time.Minute):
-		s.tb.Fatalf("transactions that do not come to an end: %v", s.ledger.open())
+	case <-time.After(2 * time.Minute):
+		list, err := s.caller.Requests(s.ctx, false)
+		s.wrong("transactions that do not come to an end: %v; the device lists %+v (%v)", s.ledger.open(), list, err)
 	}
 	s.check()
 	s.looseEnds()
