@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // PolkitAgent is pkttyagent, which asks the Person of a System for the password
@@ -74,10 +75,22 @@ func (a *PolkitAgent) Asked(nth int) {
 	Eventually(a.tb, "the password to be asked for", func() bool { return strings.Count(a.Text(), "Password: ") >= nth })
 }
 
-// Answer types a password when it is asked for the nth time.
+// Answer types a password when it is asked for the nth time, and not before the
+// terminal stopped echoing: what was typed earlier is thrown away.
 func (a *PolkitAgent) Answer(nth int, password string) {
 	a.tb.Helper()
 	a.Asked(nth)
+	raw, err := a.ptmx.SyscallConn()
+	if err != nil {
+		a.tb.Fatal(err)
+	}
+	Eventually(a.tb, "the password not to be shown", func() (hidden bool) {
+		_ = raw.Control(func(fd uintptr) {
+			t, err := unix.IoctlGetTermios(int(fd), unix.TCGETS)
+			hidden = err == nil && t.Lflag&unix.ECHO == 0
+		})
+		return hidden
+	})
 	if _, err := io.WriteString(a.ptmx, password+"\n"); err != nil {
 		a.tb.Fatal(err)
 	}
