@@ -1,11 +1,15 @@
 package agent
 
-import "countersign/protocol"
+import (
+	"slices"
+
+	"countersign/protocol"
+)
 
 // Bounds of the list: what may wait of one relying party at one profile, of one
 // profile and of one user, so that nobody's requests bury the others'.
 const (
-	maxOfClient  = 5
+	maxOfClient  = 20
 	maxOfProfile = 50
 	maxOfUser    = 100
 )
@@ -81,4 +85,29 @@ func (l *pending) drop(profile, client string) {
 			l.close(it, protocol.StateCancelled)
 		}
 	}
+}
+
+// clear ends what waits at a profile, as nothing that anybody ignored. With
+// forget it is as if it had never come, so that it comes again when the server
+// lists it again.
+func (l *pending) clear(profile string, forget bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	gone := map[*item]bool{}
+	for _, it := range l.items {
+		if it.profile != profile || it.status != statusPending {
+			continue
+		}
+		it.prompted = false
+		if it.claim != 0 {
+			it.ended = protocol.StateCancelled
+			if it.stop != nil {
+				it.stop()
+			}
+			continue
+		}
+		l.close(it, protocol.StateCancelled)
+		gone[it] = forget
+	}
+	l.items = slices.DeleteFunc(l.items, func(it *item) bool { return gone[it] })
 }

@@ -198,7 +198,5 @@ func (a *Agent) forget(p *profile) {
 	a.mu.Lock()
 	delete(a.profiles, id)
 	a.mu.Unlock()
-	for _, gone := range a.pending.missing(id, nil) {
-		a.pending.end(id, gone, protocol.StateCancelled)
-	}
+	a.pending.clear(id, false)
 }

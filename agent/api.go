@@ -44,10 +44,11 @@ func (a *Agent) Routes() []ipc.Route {
 }
 
 func (a *Agent) getStatus(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	quiet, until := a.quietUntil(s.Peer.UID)
 	return ipc.Status{
 		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.chips.String(),
 		Degraded: a.glimpse(r.Context(), s), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
-		MutedUntil: a.mutedUntil(s.Peer.UID), Prompting: a.events.prompting(s.Peer.UID),
+		Quiet: quiet, QuietUntil: until, MutedUntil: a.mutedUntil(s.Peer.UID), Prompting: a.events.prompting(s.Peer.UID),
 	}, nil
 }
 
@@ -204,6 +205,9 @@ func (a *Agent) postDecision(_ http.ResponseWriter, r *http.Request, s ipc.Scope
 // getEvents streams what happens: first everything that is pending, then each
 // change, until the caller goes or falls behind.
 func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	if a.events.crowded(s.Peer.UID) {
+		return nil, ipc.Errorf(ipc.CodeRateLimited, "end session helpers that you do not need", "you have %d streams already", maxStreams)
+	}
 	sub := a.events.subscribe(s.Covers, s.Peer.UID, r.URL.Query().Get("prompting") == "1")
 	defer a.events.unsubscribe(sub)
 	w.Header().Set("Content-Type", "application/jsonl")

@@ -78,7 +78,7 @@ func (n *enrolling) claimLess(why error) bool {
 		start.TPM2 = nil
 		delete(n.Claims, kindTPM)
 	default:
-		n.noClaim(reachText(why))
+		n.noClaim("the server does not know the maker of this chip, and lets it in without proof (its administrator adds makers: countersign-server attestation root add FILE)")
 	}
 	n.log.Info("the server does not know the maker of a chip", "error", why, "format", start.Format)
 	return true

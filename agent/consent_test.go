@@ -193,7 +193,7 @@ func TestSuspendedIsNotTheEnd(t *testing.T) {
 	sub := k.agent.events.subscribe(scopeOf(testUID).Covers, testUID, false)
 	k.list(1000, k.sign(k.request("a", protocol.C1)))
 	k.profile.Reached(&protocol.Problem{Status: http.StatusForbidden, Code: protocol.ProblemSuspended, Title: "Device suspended", Detail: "a copy"})
-	if got := k.profile.get(); got.State != state.Suspended || k.status("a") != "cancelled" {
+	if got := k.profile.get(); got.State != state.Suspended || k.status("a") != "" {
 		t.Errorf("the profile is %s, the request %s", got.State, k.status("a"))
 	}
 	if trouble := k.profile.trouble(); !strings.Contains(trouble, "a copy") {
@@ -202,6 +202,14 @@ func TestSuspendedIsNotTheEnd(t *testing.T) {
 	k.profile.Reached(nil)
 	if got := k.profile.get().State; got != state.Active {
 		t.Errorf("it goes on as %s", got)
+	}
+	// What waited at the server waits here again, and nobody had ignored it.
+	k.list(1000, k.sign(k.request("a", protocol.C1)))
+	if got := k.status("a"); got != statusPending {
+		t.Errorf("the request is %q", got)
+	}
+	if m := k.agent.attention.mood(testUID); len(m.Strikes) > 0 {
+		t.Errorf("strikes: %v", m.Strikes)
 	}
 	var told []string
 	testenv.Eventually(t, "both changes are told", func() bool {

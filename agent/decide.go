@@ -141,7 +141,7 @@ func (p *profile) sign(ctx context.Context, d *protocol.Decision, auth hsm.Auth)
 		return "", err
 	}
 	compact, err := protocol.SignDecision(hsm.Signer(ctx, p.approval(), auth), d)
-	p.usedPIN(err)
+	p.usedPIN(d.ID, err)
 	return compact, err
 }
 

@@ -46,6 +46,9 @@ func (p *profile) degraded(ctx context.Context, absent map[string]bool) (reasons
 			return []string{chipError(err).Message}
 		}
 	}
+	if left := p.triesLeft(ctx); left != nil && *left == 0 {
+		reasons = append(reasons, "the PIN of its approval key is locked after too many wrong ones; see countersign doctor")
+	}
 	if s.DeviceKey.Provider == kindPIV {
 		reasons = append(reasons, "its device key is on the token too: while the token is not inserted nothing is received")
 	}

@@ -80,6 +80,9 @@ func (p *profile) checkServer() ipc.Check {
 	c := ipc.Check{Code: "server", Status: ipc.CheckOK, Detail: p.account() + " is connected"}
 	if trouble := p.trouble(); trouble != "" {
 		c.Status, c.Detail, c.Cure = ipc.CheckFail, p.account()+": "+trouble, "check the network, and that the server runs"
+		if p.get().State == state.Suspended {
+			c.Cure = "ask the administrator of the server to look at it: countersign-server device resume " + p.get().Device + " lets it go on; if there is a copy of this computer, enroll again"
+		}
 		if p.get().State == state.Revoked {
 			c.Cure = "ask for a new enrollment link, and: countersign enroll LINK; the old keys go with: countersign keys delete " + p.get().ID
 		}

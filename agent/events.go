@@ -20,6 +20,7 @@ const (
 	recordPINLocked = "pin.locked"
 	// Somebody was at the reader or the dialog, and was not the owner.
 	recordUnrecognized = "person.unrecognized"
+	recordMuted        = "prompting.muted"
 	recordQuiet        = "prompting.quiet"
 	recordPrompting    = "prompting.resumed"
 	recordBlocked      = "client.blocked"

@@ -9,6 +9,7 @@ import (
 	"countersign/agent/state"
 	"countersign/hsm"
 	"countersign/ipc"
+	"countersign/protocol"
 )
 
 // Codes of doctor for the keys of a profile.
@@ -20,6 +21,7 @@ const (
 	checkFirmware      = "firmware_changed"
 	checkSharedLockout = "pin_shared_lockout"
 	checkUnattested    = "no_attestation"
+	checkFloor         = "floor_unmet"
 )
 
 // indexTries is how many PINs a key with an index of its own takes.
@@ -37,6 +39,9 @@ func (p *profile) checkKeys(ctx context.Context) []ipc.Check {
 		checks = append(checks, p.finding(chipError(err).Code, ipc.CheckFail, "approval key: "+chipError(err).Message, unavailableCure(p.approval().provider, err)))
 	} else {
 		checks = append(checks, p.checkPIN(ctx, key))
+	}
+	if p.agent.cfg.Floor >= protocol.C3 && !s.ApprovalKey.Touch {
+		checks = append(checks, p.finding(checkFloor, ipc.CheckFail, "this computer's floor is "+p.agent.cfg.Floor.String()+", which takes a touch, and the key of this profile does not ask for one: nothing can be approved", "set floor to C2 in countersignd's configuration, or enroll a token with a touch sensor: countersign enroll LINK --key piv"))
 	}
 	if c, changed := p.checkFirmware(ctx); changed {
 		checks = append(checks, c)

@@ -43,6 +43,23 @@ func (h *hub) unsubscribe(s *subscription) {
 	}
 }
 
+// maxStreams is how many streams one uid may hold, so that a program of theirs
+// leaves room for the others' calls.
+const maxStreams = 16
+
+// crowded reports whether a uid has as many streams as it may.
+func (h *hub) crowded(uid uint32) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for s := range h.subs {
+		if s.uid == uid {
+			n++
+		}
+	}
+	return n >= maxStreams
+}
+
 // prompting reports whether a helper of the uid can ask now.
 func (h *hub) prompting(uid uint32) bool {
 	h.mu.Lock()

@@ -21,7 +21,7 @@ func (a *Agent) postIncident(_ http.ResponseWriter, r *http.Request, s ipc.Scope
 	}
 	uid := s.Peer.UID
 	if a.limits.incidents.admit(uid, BootTime()) {
-		a.note(audit.Event{Kind: recordIncident, UID: &uid, Detail: map[string]string{"incident": in.Kind, "count": strconv.Itoa(in.Count)}})
+		a.note(audit.Event{Kind: recordIncident, UID: &uid, Detail: map[string]string{"incident": in.Kind, "count": strconv.Itoa(in.Count), "said_by": "session"}})
 	}
 	return struct{}{}, nil
 }

@@ -299,10 +299,19 @@ func (l *pending) release(it *item, status string) {
 	l.wake()
 }
 
+// quietFor is why nobody is prompted for a request, or "". Who has just typed a
+// code, or read it from a picture, waits for the prompt; a link anybody can send.
+func (l *pending) quietFor(it *item) string {
+	if it.req.Origin != "" && it.req.Origin != protocol.OriginLink {
+		return ""
+	}
+	return l.quiet(it.uid)
+}
+
 // announce tells that a request waits. Where it is not quiet, somebody is
 // prompted.
 func (l *pending) announce(it *item) {
-	it.prompted = it.prompted || l.quiet(it.uid) == ""
+	it.prompted = it.prompted || l.quietFor(it) == ""
 	l.notify(it.uid, l.event(ipc.EventPending, it))
 }
 
@@ -374,7 +383,7 @@ func (l *pending) summary(it *item) ipc.Request {
 		status = string(protocol.StateExpired)
 	}
 	if status == statusPending {
-		quiet = l.quiet(it.uid)
+		quiet = l.quietFor(it)
 	}
 	return ipc.Request{
 		ID: r.ID, Profile: it.profile,

@@ -107,6 +107,6 @@ func (p *profile) try(use func() error) error {
 		return err
 	}
 	err := use()
-	p.usedPIN(err)
+	p.usedPIN("", err)
 	return err
 }

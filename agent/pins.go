@@ -77,12 +77,12 @@ func (t *pinThrottle) used(err error) {
 	}
 }
 
-// usedPIN notes what came of a try: for the throttle, and for good where the
+// usedPIN notes what came of a try, for a request or for none: for the throttle, and for good where the
 // chip refused it.
-func (p *profile) usedPIN(err error) {
+func (p *profile) usedPIN(request string, err error) {
 	p.pins.used(err)
 	s := p.get()
-	e := audit.Event{Kind: recordWrongPIN, UID: &s.UID, Profile: s.ID}
+	e := audit.Event{Kind: recordWrongPIN, UID: &s.UID, Profile: s.ID, Request: request}
 	wrong, counted := errors.AsType[*hsm.PINError](err)
 	switch {
 	case counted:

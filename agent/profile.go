@@ -180,13 +180,6 @@ func (p *profile) certificate(ctx context.Context) tls.Certificate {
 	return tls.Certificate{Certificate: p.get().DeviceChain, PrivateKey: hsm.Signer(ctx, p.device(), hsm.Auth{})}
 }
 
-// empty ends what waits: nobody may decide it here.
-func (p *profile) empty() {
-	for _, id := range p.agent.pending.missing(p.get().ID, nil) {
-		p.agent.pending.end(p.get().ID, id, protocol.StateCancelled)
-	}
-}
-
 // revoked records that the server has ended the enrollment, and ends what
 // waits.
 func (p *profile) revoked(problem *protocol.Problem) {
@@ -201,7 +194,7 @@ func (p *profile) revoked(problem *protocol.Problem) {
 	p.mu.Unlock()
 	p.saving.Unlock()
 	p.setState(state.Revoked, problem.Error())
-	p.empty()
+	p.agent.pending.clear(p.get().ID, false)
 	p.agent.cfg.Log.Warn("the server ended the enrollment", "profile", p.get().ID, "code", problem.Code, "reason", problem.Detail)
 }
 

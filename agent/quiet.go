@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"countersign/agent/audit"
@@ -76,7 +77,10 @@ func (a *Agent) postMute(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (a
 	if err := a.attention.mute(s.Peer.UID, d); err != nil {
 		return nil, storageError(err)
 	}
-	return ipc.Muted{Until: a.mutedUntil(s.Peer.UID)}, nil
+	uid := s.Peer.UID
+	a.note(audit.Event{Kind: recordMuted, UID: &uid, Detail: map[string]string{"seconds": strconv.FormatInt(in.Seconds, 10)}})
+	quiet, until := a.quietUntil(uid)
+	return ipc.Muted{Until: a.mutedUntil(uid), Quiet: quiet, QuietUntil: until}, nil
 }
 
 // mutedUntil is when a user's prompts begin again by the wall clock, nil where
@@ -88,4 +92,14 @@ func (a *Agent) mutedUntil(uid uint32) *time.Time {
 	}
 	until := time.Now().Add(left).UTC().Truncate(time.Second)
 	return &until
+}
+
+// quietUntil is why a user is not prompted, and until when by the wall clock.
+func (a *Agent) quietUntil(uid uint32) (why string, until *time.Time) {
+	why, left := a.attention.standing(uid)
+	if why == "" {
+		return "", nil
+	}
+	at := time.Now().Add(left).UTC().Truncate(time.Second)
+	return why, &at
 }

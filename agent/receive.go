@@ -37,7 +37,8 @@ func (p *profile) Reached(err error) {
 		p.setState(state.Unconfirmed, problem.Detail)
 	case refused && problem.Code == protocol.ProblemSuspended:
 		p.setState(state.Suspended, problem.Detail)
-		p.empty()
+		// It waits still at the server, and comes again should the device go on.
+		p.agent.pending.clear(p.get().ID, true)
 	}
 	if err == nil && p.stays {
 		p.stay()

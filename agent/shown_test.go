@@ -167,6 +167,9 @@ func (p *person) transaction(ctx context.Context, n int) error {
 	p.before = d
 	p.w.saw(d)
 	r, err := p.service.Decide(ctx, id, p.answer(d, n))
+	for codeOf(err) == ipc.CodePINRequired { // others' denials raised it between two looks
+		r, err = p.service.Decide(ctx, id, p.answer(d, n))
+	}
 	if err == nil && !r.Confirmed {
 		err = fmt.Errorf("%s is %s", id, r.Status)
 	}

@@ -57,6 +57,10 @@ type Status struct {
 	Pending  int `json:"pending"`
 	// MutedUntil is when the caller's prompts begin again, where they are muted.
 	MutedUntil *time.Time `json:"muted_until,omitempty"`
+	// Quiet is why the caller is prompted for nothing now, one of the Quiet
+	// constants, and QuietUntil for how long yet; "" where they are prompted.
+	Quiet      string     `json:"quiet,omitempty"`
+	QuietUntil *time.Time `json:"quiet_until,omitempty"`
 	// Prompting says that a session helper of the caller can ask now: it is in
 	// an active, local, unlocked session, or on a terminal.
 	Prompting bool `json:"prompting"`

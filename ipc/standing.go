@@ -15,6 +15,10 @@ type Mute struct {
 // Muted answers it. Until is nil where prompts are not muted.
 type Muted struct {
 	Until *time.Time `json:"muted_until"`
+	// Quiet is why the caller is not prompted all the same, and QuietUntil for
+	// how long yet.
+	Quiet      string     `json:"quiet,omitempty"`
+	QuietUntil *time.Time `json:"quiet_until,omitempty"`
 }
 
 // Block is a relying party that may not ask a profile: its user has said of one

@@ -77,6 +77,9 @@ func (s *Server) logRefusal(r *http.Request, status int, code string, err error)
 	if status >= http.StatusInternalServerError {
 		level, args = slog.LevelError, append(args, "err", err)
 	}
+	if code == protocol.ProblemSuspended {
+		level = slog.LevelWarn // somebody should look at it
+	}
 	s.log.Log(r.Context(), level, "request refused", args...)
 }
 

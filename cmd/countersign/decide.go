@@ -25,6 +25,7 @@ func (a *app) approveCommand() *cobra.Command {
 	var pinStdin bool
 	cmd := &cobra.Command{
 		Use: "approve ID", Short: "Approve a request", Args: usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeRequest,
 		Long: "Approve shows what is approved, asks on the terminal for the number and the PIN\n" +
 			"where they are needed and not given, and waits for the server to confirm.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,6 +41,7 @@ func (a *app) denyCommand() *cobra.Command {
 	var notMe bool
 	cmd := &cobra.Command{
 		Use: "deny ID", Short: "Deny a request", Args: usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeRequest,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := a.service().Show(cmd.Context(), args[0], session.Here())
 			if err != nil {
@@ -140,5 +142,10 @@ func (a *app) decide(ctx context.Context, d ipc.Display, ans ipc.Answer, want st
 	if r.Status != want {
 		return &outcomeError{r, ipc.Errorf(ipc.CodeNotDecidable, "", "the request is %s", r.Status)}
 	}
-	return a.print(r, func() { a.say("Sent to %s: %s.", d.Client.Name, r.Status) })
+	return a.print(r, func() {
+		a.say("Sent to %s: %s.", d.Client.Name, r.Status)
+		if r.Reason == ipc.NotMe {
+			a.say("It may not ask you any more, until you say: countersign unblock %s", d.Client.ID)
+		}
+	})
 }

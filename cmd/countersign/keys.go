@@ -58,6 +58,7 @@ func (a *app) keysDeleteCommand() *cobra.Command {
 	var pinStdin bool
 	cmd := &cobra.Command{
 		Use: "delete PROFILE", Short: "Remove the keys of a profile that is over, and forget it", Args: usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeProfile,
 		Long: "Delete removes the keys of a profile that the server has revoked from their chips,\n" +
 			"and forgets the profile. It takes the id of a leftover from the list, too. A token\n" +
 			"may want its PIN for that, and its management key.",

@@ -26,7 +26,7 @@ func (a *app) muteCommand() *cobra.Command {
 			return a.mute(cmd.Context(), d)
 		},
 	}
-	cmd.Flags().DurationVar(&d, "for", time.Hour, "how `long`")
+	cmd.Flags().DurationVar(&d, "for", time.Hour, "for this `time`, such as 90m, up to 24h; 0 prompts again")
 	return cmd
 }
 
@@ -36,7 +36,11 @@ func (a *app) mute(ctx context.Context, d time.Duration) error {
 		return err
 	}
 	return a.print(m, func() {
-		if m.Until == nil {
+		switch {
+		case m.Until == nil && m.Quiet != "":
+			a.say("You have not muted prompts any more. Yet you are not prompted before %s: too many requests were denied or left unanswered.", m.QuietUntil.Local().Format(time.DateTime))
+			return
+		case m.Until == nil:
 			a.say("You are prompted again.")
 			return
 		}
@@ -68,7 +72,8 @@ func (a *app) unblockCommand() *cobra.Command {
 	var profile string
 	cmd := &cobra.Command{
 		Use: "unblock CLIENT", Short: "Let a relying party ask you again", Args: usage(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.unblock(cmd.Context(), profile, args[0]) },
+		ValidArgsFunction: a.completeBlock,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.unblock(cmd.Context(), profile, args[0]) },
 	}
 	cmd.Flags().StringVar(&profile, "profile", "", "the `profile` at which it is blocked, where there are several")
 	return cmd

@@ -17,6 +17,7 @@ func (a *app) pinCommand() *cobra.Command {
 	var pinStdin bool
 	change := &cobra.Command{
 		Use: "change PROFILE", Short: "Choose another PIN", Args: usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeProfile,
 		Long: "Change asks for the present PIN and for a new one. In a TPM a new PIN is a new key,\n" +
 			"made and certified by the server before the old one is removed; a token changes its PIN in place.\n" +
 			"With --pin-stdin the present PIN is the first line of standard input and the new one the second.",

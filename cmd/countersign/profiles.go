@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,9 +51,12 @@ func (a *app) statusCommand() *cobra.Command {
 			}
 			return a.print(s, func() {
 				a.say("countersignd %s (%s service), keys in: %s", s.Version, s.Mode, s.Keys)
-				a.say("%d profiles, %d requests waiting", s.Profiles, s.Pending)
+				a.say("%s, %s waiting", count(s.Profiles, "profile"), count(s.Pending, "request"))
 				if s.MutedUntil != nil {
 					a.say("prompts are muted until %s", s.MutedUntil.Local().Format(time.DateTime))
+				}
+				if s.Quiet == ipc.QuietTooMany {
+					a.say("you are not prompted before %s: too many requests were denied or left unanswered; see: countersign requests", s.QuietUntil.Local().Format(time.DateTime))
 				}
 				for _, why := range s.Degraded {
 					a.say("degraded: %s", why)
@@ -66,7 +70,8 @@ func (a *app) enrolledCommand() *cobra.Command {
 	var check bool
 	cmd := &cobra.Command{
 		Use: "enrolled PROFILE", Short: "Tell whether a profile is enrolled: exit status 0 or 3", Args: usage(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.enrolled(cmd.Context(), args[0], check) },
+		ValidArgsFunction: a.completeProfile,
+		RunE:              func(cmd *cobra.Command, args []string) error { return a.enrolled(cmd.Context(), args[0], check) },
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "ask the server too")
 	return cmd
@@ -95,4 +100,12 @@ func (a *app) enrolled(ctx context.Context, name string, check bool) error {
 		return err
 	}
 	return a.print(answer, func() { a.say("%s at %s is enrolled", p.User, p.Server) })
+}
+
+// count is a number of things in words.
+func count(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return strconv.Itoa(n) + " " + thing + "s"
 }

@@ -59,6 +59,7 @@ func (a *app) sayRequest(r ipc.Request) {
 func (a *app) showCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show ID", Short: "Show the display record of a request", Args: usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: a.completeRequest,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := a.service().Show(cmd.Context(), args[0], session.Here())
 			if err != nil {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +36,9 @@ func (a *app) unenroll(ctx context.Context, profile string, pinStdin, force bool
 			return err
 		}
 	}
+	if err := a.sure(ctx, profile); err != nil {
+		return err
+	}
 	done, err := a.service().Unenroll(ctx, profile, in)
 	for err != nil && a.onTerminal() {
 		d := ipc.KeyDeletion{PIN: in.PIN, Admin: in.Admin}
@@ -54,18 +59,26 @@ func (a *app) unenroll(ctx context.Context, profile string, pinStdin, force bool
 	})
 }
 
-// completeProfile completes the id of a profile.
-func (a *app) completeProfile(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+// sure asks a person at a terminal whether they mean it. A script means it.
+func (a *app) sure(ctx context.Context, profile string) error {
+	if !a.onTerminal() || a.json {
+		return nil
 	}
-	list, err := a.service().Profiles(cmd.Context())
+	p, err := a.service().Profile(ctx, profile, false)
 	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+		return err
 	}
-	var ids []string
-	for _, p := range list {
-		ids = append(ids, p.ID+"\t"+p.User+" at "+p.Server)
+	tty, err := a.ask("")
+	if err != nil {
+		return err
 	}
-	return ids, cobra.ShellCompDirectiveNoFileComp
+	defer tty.Close()
+	line, err := tty.ReadLine(ctx, fmt.Sprintf("End the enrollment of %s at %s? [y/N] ", p.User, p.Server))
+	if err != nil {
+		return noAnswer(err)
+	}
+	if strings.ToLower(strings.TrimSpace(line)) != "y" {
+		return ipc.Errorf("no_answer", "", "nothing was changed")
+	}
+	return nil
 }

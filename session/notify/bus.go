@@ -68,6 +68,8 @@ type connection struct {
 	// too soon for the click to count.
 	shown time.Time
 	early bool
+	// replaced says that it took the place of another.
+	replaced bool
 	// retry, unless nil, says when what is wanted is shown again.
 	retry <-chan time.Time
 }
@@ -163,6 +165,7 @@ func (c *connection) stand(ctx context.Context, note Note) error {
 	if err != nil {
 		return err
 	}
+	c.replaced = c.id != 0
 	c.id, c.note, c.key, c.dismissed = id, note, key, false
 	c.shown, c.early, c.retry = time.Now(), false, nil
 	// Whoever owned the name when it answered is the one to believe. Had the

@@ -136,9 +136,10 @@ func TestStaleAndForeignIDs(t *testing.T) {
 	}
 	daemon.emit(t, "NotificationClosed", uint32(7), uint32(2))
 	daemon.emit(t, "ActionInvoked", uint32(7), stands.actions[0]) // closed
+	testenv.WaitMeant()                                           // the end above is read, and what stood there was no new one
 	again := offer(3)
-	for count := 4; again.replaces != 0; count++ { // until the end above has been read
-		again = offer(count)
+	if again.replaces != 0 {
+		t.Errorf("what was closed is replaced: %d", again.replaces)
 	}
 	if len(n.Opens()) > 0 {
 		t.Fatal("what does not stand there opened the prompt")
@@ -148,6 +149,25 @@ func TestStaleAndForeignIDs(t *testing.T) {
 	waitOpen(t, n)
 	if l.has("stranger") {
 		t.Error("the daemon was taken for a stranger")
+	}
+}
+
+// TestALateEndIsOfTheOneBefore: the daemon tells of the end of a notification
+// that has been replaced meanwhile, as dunst does after a click.
+func TestALateEndIsOfTheOneBefore(t *testing.T) {
+	d, n, _ := start(t)
+	d.StopDaemon()
+	daemon := &fakeDaemon{caps: []string{"actions"}}
+	daemon.serve(t, d.BusAddress)
+	for count := range 2 {
+		n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+		daemon.waitNote(t, count+1)
+	}
+	daemon.emit(t, "NotificationClosed", uint32(7), uint32(2))
+	testenv.WaitMeant()
+	n.Offer(notify.Note{Summary: "Waiting", Body: "c"}, notify.Remains)
+	if got := daemon.waitNote(t, 3); got.replaces != 7 {
+		t.Errorf("another notification stands beside the first: %+v", got)
 	}
 }
 

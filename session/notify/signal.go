@@ -49,6 +49,9 @@ func (c *connection) event(s *dbus.Signal) {
 	if s.Name == service+".NotificationClosed" {
 		var reason uint32
 		if dbus.Store(s.Body, &id, &reason) == nil && id == c.id && id != 0 {
+			if c.replaced && time.Since(c.shown) < settle {
+				return // it is the end of the one before, which the daemon told too late
+			}
 			c.id, c.key, c.dismissed = 0, "", !c.early
 		}
 		return
