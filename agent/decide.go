@@ -48,7 +48,13 @@ func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answ
 	}
 	ctx, cancel := context.WithTimeout(ctx, confirmWait)
 	defer cancel()
-	return result(p.outbox.wait(ctx, entry.Seq))
+	ctx, release := p.untilHeld(ctx)
+	defer release()
+	entry = p.outbox.wait(ctx, entry.Seq)
+	if entry.State == state.Queued && p.get().State == state.Suspended {
+		return ipc.Result{}, ipc.Errorf(protocol.ProblemSuspended, serverCure(protocol.ProblemSuspended), "the server has suspended this device; the decision is kept, and counts if it lets the device go on in time")
+	}
+	return result(entry)
 }
 
 // denied draws the conclusions of a denial that is made and stored. That of

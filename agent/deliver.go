@@ -38,6 +38,9 @@ func (p *profile) deliver(ctx context.Context, client *upstream.Client) {
 		if ctx.Err() != nil {
 			return
 		}
+		if problem, ok := asProblem(err); ok && problem.Code == protocol.ProblemSuspended {
+			p.Reached(err) // the poll would hear it later
+		}
 		pause := backoff.Pause()
 		log.Warn("decision not delivered", "request", e.ID, "error", err, "again_in", pause)
 		p.waitBack(ctx, pause)

@@ -56,6 +56,8 @@ type profile struct {
 	// stays says that nobody was ending the enrollment when the poll was sent.
 	// Only the poll's own goroutine uses it.
 	stays bool
+	// held is closed while the server holds the device off.
+	held chan struct{}
 	// refused are the hashes of listed requests that were not valid, so that
 	// each is logged once.
 	refused map[string]bool
@@ -70,7 +72,7 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, refused: map[string]bool{}, refusedSince: BootTime(), back: make(chan struct{}, 1), due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, held: make(chan struct{}), refused: map[string]bool{}, refusedSince: BootTime(), back: make(chan struct{}, 1), due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
 	device, err := newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain)
 	if err != nil {
 		return nil, err
@@ -208,6 +210,7 @@ func (p *profile) setState(st, reason string) {
 		return
 	}
 	changed := p.stored.State != st
+	p.holdOff(p.stored.State, st)
 	p.stored.State, p.stored.Reason = st, reason
 	s := p.stored
 	p.mu.Unlock()

@@ -53,6 +53,9 @@ func (a *app) sayRequest(r ipc.Request) {
 	case ipc.QuietTooMany:
 		state += ", not prompted for: too many were denied or left unanswered"
 	}
+	if r.Status != "pending" {
+		state += ", received " + r.ReceivedAt.Local().Format(time.DateTime)
+	}
 	a.say("%s  %s: %s  (%s, %s, %s)", r.ID, r.Client.Name, r.Message, r.Type, r.Class, state)
 }
 

@@ -124,7 +124,7 @@ func TestACopiedDeviceIsSuspended(t *testing.T) {
 	}
 	decide(d, 0)
 	d.proc.stop()
-	tx := decide(copied, 4)
+	tx := decide(copied, 1)
 	if got := p.now(tx.ID); got.Status != "pending" {
 		t.Errorf("the copy decided: %s", got.raw)
 	}
