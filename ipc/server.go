@@ -160,8 +160,8 @@ func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
 		ReadHeaderTimeout: 10 * time.Second,
 		// Who holds connections that say nothing gives them back.
 		IdleTimeout: time.Minute,
-		ConnContext:       withPeer,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext: withPeer,
+		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
