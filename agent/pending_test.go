@@ -361,3 +361,41 @@ func TestPendingEventsCount(t *testing.T) {
 		t.Errorf("missing: %v", gone)
 	}
 }
+
+// TestWhoTypesACodeIsPrompted: in silence too, and not for a link, which anybody
+// can have opened.
+func TestWhoTypesACodeIsPrompted(t *testing.T) {
+	s := newShelf()
+	s.quiet = func(uint32) string { return ipc.QuietTooMany }
+	for origin, want := range map[string]string{
+		"": ipc.QuietTooMany, protocol.OriginLink: ipc.QuietTooMany, protocol.OriginTyped: "", protocol.OriginImage: "", protocol.OriginScreen: "",
+	} {
+		id := "by " + origin
+		s.add(&item{profile: "p", uid: testUID, req: &protocol.Request{ID: id, Origin: origin, Client: protocol.Client{ID: id}}, received: time.Now(), deadline: time.Hour})
+		if sum, _, _ := s.get("p", id); sum.Quiet != want {
+			t.Errorf("%q: quiet %q", origin, sum.Quiet)
+		}
+	}
+}
+
+// TestClearedIsNotIgnored: the end of an enrollment is no strike, and what a
+// suspension took away comes again.
+func TestClearedIsNotIgnored(t *testing.T) {
+	s := newShelf()
+	ignored := 0
+	s.ignored = func(uint32) { ignored++ }
+	for _, id := range []string{"a", "b"} {
+		s.put(id, time.Minute)
+	}
+	it, _ := s.mustClaim(t, "b")
+	s.clear("p", true)
+	if got := s.statusOf("a"); got != "" || it.ended != protocol.StateCancelled || ignored != 0 {
+		t.Errorf("cleared: %q, the one being decided %q, %d strikes", got, it.ended, ignored)
+	}
+	if !s.put("a", time.Minute) {
+		t.Error("it does not come again")
+	}
+	if s.clear("p", false); s.statusOf("a") != "cancelled" || ignored != 0 {
+		t.Errorf("over: %q, %d strikes", s.statusOf("a"), ignored)
+	}
+}
