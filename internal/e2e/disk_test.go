@@ -17,10 +17,7 @@ import (
 // not seen by the program.
 func smallDisk(tb testing.TB, dir, size, program string, args ...string) *exec.Cmd {
 	tb.Helper()
-	if os.Getuid() != 0 {
-		tb.Skip("only root can mount")
-	}
-	testenv.Need(tb, "unshare", "nsenter", "mount")
+	testenv.NeedMounts(tb)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		tb.Fatal(err)
 	}

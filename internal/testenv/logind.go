@@ -36,10 +36,8 @@ exec /lib/systemd/systemd-logind
 // namespace.
 func StartRealLogin(tb testing.TB, bus *Bus, remote bool) *RealLogin {
 	tb.Helper()
-	Need(tb, "unshare", "/lib/systemd/systemd-logind")
-	if out, err := exec.Command("unshare", "--mount", "--propagation", "private", "true").CombinedOutput(); err != nil || os.Getuid() != 0 {
-		tb.Skipf("this test needs root and a mount namespace: %s", out)
-	}
+	Need(tb, "/lib/systemd/systemd-logind")
+	NeedMounts(tb)
 	l := &RealLogin{tb: tb, bus: bus}
 	l.Start(remote)
 	return l
