@@ -205,10 +205,10 @@ func (a *Agent) postDecision(_ http.ResponseWriter, r *http.Request, s ipc.Scope
 // getEvents streams what happens: first everything that is pending, then each
 // change, until the caller goes or falls behind.
 func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
-	if a.events.crowded(s.Peer.UID) {
+	sub := a.events.subscribe(s.Covers, s.Peer.UID, r.URL.Query().Get("prompting") == "1")
+	if sub == nil {
 		return nil, ipc.Errorf(ipc.CodeRateLimited, "end session helpers that you do not need", "you have %d streams already", maxStreams)
 	}
-	sub := a.events.subscribe(s.Covers, s.Peer.UID, r.URL.Query().Get("prompting") == "1")
 	defer a.events.unsubscribe(sub)
 	w.Header().Set("Content-Type", "application/jsonl")
 	out := json.NewEncoder(w)

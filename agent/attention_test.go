@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"countersign/agent/state"
+	"countersign/agent/upstream"
 	"countersign/ipc"
 	"countersign/protocol"
 )
@@ -69,13 +70,13 @@ func TestThreeInTenMinutesAreTooMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, "b", state.Attention{})
 		w.strike(testUID)
-		time.Sleep(strikeWindow) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), strikeWindow)
 		w.strike(testUID)
 		w.strike(testUID)
 		if w.why() != "" || w.floor(testUID) != protocol.C0 {
 			t.Error("three in more than ten minutes are too many")
 		}
-		time.Sleep(strikeWindow - time.Nanosecond) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), strikeWindow-time.Nanosecond)
 		w.strike(testUID)
 		if w.why() != ipc.QuietTooMany || w.floor(testUID) != protocol.C2 {
 			t.Error("three within ten minutes are not")
@@ -83,14 +84,14 @@ func TestThreeInTenMinutesAreTooMany(t *testing.T) {
 		if why, _ := w.standing(testUID + 1); why != "" || w.floor(testUID+1) != protocol.C0 {
 			t.Error("another user is quiet too")
 		}
-		time.Sleep(silence - time.Nanosecond) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), silence-time.Nanosecond)
 		if w.why() == "" {
 			t.Error("the silence is too short")
 		}
 		if w.calm(testUID); w.floor(testUID) != protocol.C2 {
 			t.Error("in silence an approval makes the next one cheap")
 		}
-		time.Sleep(time.Nanosecond) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), time.Nanosecond)
 		synctest.Wait()
 		if w.why() != "" || w.floor(testUID) != protocol.C2 {
 			t.Error("the silence is too long, or the next approval takes no PIN")
@@ -110,11 +111,11 @@ func TestMuteEndsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := watch(t, "b", state.Attention{})
 		w.muteFor(t, time.Hour)
-		time.Sleep(time.Hour - time.Second) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), time.Hour-time.Second)
 		if w.why() != ipc.QuietMuted || w.muted(testUID) != time.Second || w.floor(testUID) != protocol.C0 {
 			t.Errorf("%q for %v", w.why(), w.muted(testUID))
 		}
-		time.Sleep(time.Second) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), time.Second)
 		synctest.Wait()
 		w.muteFor(t, time.Hour)
 		synctest.Wait()
@@ -136,7 +137,7 @@ func TestSilenceSurvives(t *testing.T) {
 					before.strike(testUID)
 				}
 				before.muteFor(t, time.Hour)
-				time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
+				_ = upstream.Sleep(t.Context(), time.Minute)
 				before.strike(testUID)
 				synctest.Wait()
 				stored := before.disk.all()
@@ -173,7 +174,7 @@ func TestAnotherTimeIsTold(t *testing.T) {
 				t.Errorf("muted for %v: told %q", d, told)
 			}
 		}
-		time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), time.Minute)
 		synctest.Wait()
 		if told := w.heard(); len(told) != 4 || told[3] != "" {
 			t.Errorf("when it ends: told %q", told)
@@ -228,7 +229,7 @@ func TestSilenceIsStoredInTheEnd(t *testing.T) {
 			t.Fatal("a full disk takes it")
 		}
 		disk.fill(false)
-		time.Sleep(time.Minute) //nolint:forbidigo // time in the bubble
+		_ = upstream.Sleep(t.Context(), time.Minute)
 		synctest.Wait()
 		if disk.of(testUID) == nil {
 			t.Error("what a full disk did not take is not stored later")

@@ -26,10 +26,21 @@ type subscription struct {
 
 func newHub() *hub { return &hub{subs: map[*subscription]bool{}} }
 
+// subscribe makes a stream for a uid, or returns nil where it has as many as it
+// may.
 func (h *hub) subscribe(covers func(uint32) bool, uid uint32, prompts bool) *subscription {
-	s := &subscription{covers, make(chan ipc.Event, streamBuffer), uid, prompts}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	n := 0
+	for s := range h.subs {
+		if s.uid == uid {
+			n++
+		}
+	}
+	if n >= maxStreams {
+		return nil
+	}
+	s := &subscription{covers, make(chan ipc.Event, streamBuffer), uid, prompts}
 	h.subs[s] = true
 	return s
 }
@@ -46,19 +57,6 @@ func (h *hub) unsubscribe(s *subscription) {
 // maxStreams is how many streams one uid may hold, so that a program of theirs
 // leaves room for the others' calls.
 const maxStreams = 16
-
-// crowded reports whether a uid has as many streams as it may.
-func (h *hub) crowded(uid uint32) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	n := 0
-	for s := range h.subs {
-		if s.uid == uid {
-			n++
-		}
-	}
-	return n >= maxStreams
-}
 
 // prompting reports whether a helper of the uid can ask now.
 func (h *hub) prompting(uid uint32) bool {

@@ -31,3 +31,23 @@ func TestHubDropsWhoFallsBehind(t *testing.T) {
 		t.Errorf("%d subscriptions are left", len(h.subs))
 	}
 }
+
+// TestStreamsAreBounded: one user's streams leave room for the others'.
+func TestStreamsAreBounded(t *testing.T) {
+	h := newHub()
+	var last *subscription
+	for range maxStreams {
+		if last = h.subscribe(scopeOf(testUID).Covers, testUID, false); last == nil {
+			t.Fatal("too few")
+		}
+	}
+	if h.subscribe(scopeOf(testUID).Covers, testUID, false) != nil {
+		t.Error("too many")
+	}
+	if h.subscribe(scopeOf(testUID+1).Covers, testUID+1, false) == nil {
+		t.Error("another user has none")
+	}
+	if h.unsubscribe(last); h.subscribe(scopeOf(testUID).Covers, testUID, false) == nil {
+		t.Error("one that ended counts still")
+	}
+}
