@@ -163,17 +163,22 @@ func (l *Log) write(e Event) error {
 		return fmt.Errorf("audit: %w", err)
 	}
 	at := &l.segments[len(l.segments)-1]
+	next := head{Seq: r.Seq, Hash: hashOf(line)}
 	_, err = l.file.WriteAt(line, at.size)
 	if err == nil {
 		err = l.file.Sync()
 	}
+	if err == nil {
+		err = next.save(l.head)
+	}
 	if err != nil {
-		// Half a line is as good as none, and the next one goes in its place.
+		// Half a line is as good as none, and so is one that its head does not
+		// know: the next one goes in its place.
 		return fmt.Errorf("audit: %w", errors.Join(err, l.file.Truncate(at.size)))
 	}
 	at.size += int64(len(line))
-	l.last = head{Seq: r.Seq, Hash: hashOf(line)}
-	return l.last.save(l.head)
+	l.last = next
+	return nil
 }
 
 // room makes sure that there is an open segment with room for a line.

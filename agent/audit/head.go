@@ -56,8 +56,6 @@ func readHead(f *os.File) (h head, err error) {
 // save writes the head over the one before. It is not synced: one that is older
 // than the log after a power cut is still true of the log.
 func (h head) save(f *os.File) error {
-	if _, err := f.WriteAt([]byte(h.String()), 0); err != nil {
-		return fmt.Errorf("audit: %w", err)
-	}
-	return nil
+	_, err := f.WriteAt([]byte(h.String()), 0)
+	return err
 }
