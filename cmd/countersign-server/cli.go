@@ -35,7 +35,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	}
 	root.AddCommand(
 		c.serveCommand(), c.userCommand(), c.clientCommand(), c.enrollmentCommand(),
-		c.typeCommand(), c.deviceCommand(), c.attestationCommand(), c.eventsCommand(), c.evidenceCommand(),
+		c.typeCommand(), c.deviceCommand(), c.machineCommand(), c.attestationCommand(), c.eventsCommand(), c.evidenceCommand(),
 	)
 	root.SetArgs(args)
 	root.SetIn(c.in)

@@ -11,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"countersign/tokenserver/enroll"
+	"countersign/tokenserver/machines"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/roots"
 )
@@ -32,6 +33,10 @@ type config struct {
 		Require []string `toml:"require"`
 		Roots   string   `toml:"roots"`
 	} `toml:"attestation"`
+	Machines struct {
+		Enroll          bool `toml:"enroll"`
+		RequireAttested bool `toml:"require_attested"`
+	} `toml:"machines"`
 }
 
 // readConfig reads the file, or has the defaults where there is none. What it
@@ -42,6 +47,7 @@ func readConfig(path string) (c config, err error) {
 	c.Enrollment.HighValueHold = "12h"
 	c.Enrollment.CertificateLifetime = enroll.DefaultLifetime.String()
 	c.Attestation.None = noneAccept
+	c.Machines.Enroll = true
 	if path == "" {
 		return c, nil
 	}
@@ -134,6 +140,10 @@ func (c config) lifetime() (time.Duration, error) {
 
 func (c config) attestation() enroll.Attestation {
 	return enroll.Attestation{RefuseNone: c.Attestation.None == noneRefuse, Require: c.Attestation.Require}
+}
+
+func (c config) machines() machines.Policy {
+	return machines.Policy{Off: !c.Machines.Enroll, RequireAttested: c.Machines.RequireAttested}
 }
 
 // roots are the directories of trusted vendors, the server's own first.

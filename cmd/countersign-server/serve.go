@@ -79,7 +79,7 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 		Store: s.store, PKI: s.pki, Listen: f.listen, DeviceListen: f.deviceListen,
 		Issuer: f.issuer, DeviceURL: f.deviceURL, TLS: cert, Enrollment: conf.policy(),
 		Attestation: conf.attestation(), AttestationRoots: conf.roots(s.roots), Hold: hold,
-		CertificateLifetime: lifetime, Logger: log,
+		CertificateLifetime: lifetime, Machines: conf.machines(), Logger: log,
 	})
 	if err != nil {
 		return err

@@ -44,13 +44,15 @@ func mayImport() map[string][]string {
 		"session/desktop": {},
 
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
-		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
+		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
 		"tokenserver/admin":             {"protocol", "tokenserver/engine", "tokenserver/fanout", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/secret"},
 		"tokenserver/attest":            {"protocol", "tokenserver/problem"},
 		"tokenserver/attest/attesttest": {"protocol"},
-		"tokenserver/engine":            {"internal/secret", "protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
+		"tokenserver/engine":            {"internal/secret", "protocol", "tokenserver/fanout", "tokenserver/limit", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
 		"tokenserver/enroll":            {"protocol", "tokenserver/attest", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store", "internal/secret"},
 		"tokenserver/fanout":            {},
+		"tokenserver/limit":             {},
+		"tokenserver/machines":          {"protocol", "tokenserver/attest", "tokenserver/limit", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "internal/secret"},
 		"tokenserver/pki":               {"protocol"},
 		"tokenserver/policy":            {"protocol", "tokenserver/store"},
 		"tokenserver/problem":           {"protocol"},
@@ -58,12 +60,12 @@ func mayImport() map[string][]string {
 		"tokenserver/store":             {"protocol"},
 		"tokenserver/store/sqlite":      {"protocol", "tokenserver/store"},
 		"tokenserver/store/storetest":   {"protocol", "tokenserver/store", "internal/testenv"},
-		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
+		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
 		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "internal/secret", "internal/version", "internal/zone"},
-		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
+		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
 		"examples/relying-party": {},
