@@ -22,18 +22,28 @@ const clockTolerance = 2 * time.Minute
 func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*chipTimeout)
 	defer cancel()
-	var checks []ipc.Check
+	checks := append(a.checkChips(ctx), a.checkVerifiers(ctx, subject(s.Peer))...)
+	if c, ok := a.machine.check(); ok {
+		checks = append(checks, c)
+	}
+	return append(checks, checkProfiles(ctx, a.visible(s))...), nil
+}
+
+func (a *Agent) checkChips(ctx context.Context) (checks []ipc.Check) {
 	for _, p := range a.chips {
 		checks = append(checks, checkChip(ctx, p)...)
 	}
-	checks = append(checks, a.checkVerifiers(ctx, subject(s.Peer))...)
-	for _, p := range a.visible(s) {
+	return checks
+}
+
+func checkProfiles(ctx context.Context, list []*profile) (checks []ipc.Check) {
+	for _, p := range list {
 		if p.get().State != state.Revoked {
 			checks = append(checks, p.checkKeys(ctx)...)
 		}
 		checks = append(checks, p.checkServer())
 	}
-	return checks, nil
+	return checks
 }
 
 // checkChip says whether a chip can be used, and what works less well than it

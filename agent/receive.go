@@ -29,6 +29,7 @@ func (p *profile) Reached(err error) {
 	p.mu.Unlock()
 	if back {
 		poke(p.back)
+		p.agent.machine.poke()
 	}
 	switch {
 	case err == nil && p.get().State != state.Active:

@@ -37,6 +37,8 @@ type config struct {
 	Floor string `toml:"floor"`
 	// Verify is how the service verifies people by itself.
 	Verify verifyConfig `toml:"verify"`
+	// Fleet is what this computer belongs to.
+	Fleet fleetConfig `toml:"fleet"`
 
 	user bool
 }
@@ -59,7 +61,7 @@ func (f flags) socketPath() string {
 
 // defaults are the system service's.
 func defaults() config {
-	return config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM, Verify: defaultVerify()}
+	return config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM, Verify: defaultVerify(), Fleet: defaultFleet()}
 }
 
 // config merges, in rising order, the defaults, the file and the flags.

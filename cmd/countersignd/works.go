@@ -68,6 +68,10 @@ func (w *works) agentConfig() (agent.Config, error) {
 	if err != nil {
 		return none, usageError{err}
 	}
+	fleet, err := cfg.fleet()
+	if err != nil {
+		return none, usageError{err}
+	}
 	record, err := audit.Open(filepath.Join(cfg.State, "audit"), audit.Clock{Wall: time.Now, Boot: agent.BootTime})
 	if err != nil {
 		return none, err
@@ -75,7 +79,7 @@ func (w *works) agentConfig() (agent.Config, error) {
 	w.closers = append(w.closers, record.Close)
 	return agent.Config{
 		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record,
-		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor, Verifiers: verifiers,
+		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor, Verifiers: verifiers, Fleet: fleet,
 	}, nil
 }
 
