@@ -93,7 +93,7 @@ func (c *cli) createMachineToken(ctx context.Context, s *state, uses int, ttl ti
 	if len(where.Pin) > 0 {
 		out.CA = protocol.Pin(where.Pin)
 	}
-	c.print(out, "%s\nIt enrolls %d computers, until %s. Give each of them\n\n    [fleet]\n    enroll = \"token\"\n    server = %q\n    ca = %q\n\n"+
+	c.print(out, "%s\nUses: %d. It works until %s. Give each computer\n\n    [fleet]\n    enroll = \"token\"\n    server = %q\n    ca = %q\n\n"+
 		"in /etc/countersign/conf.d, and the token, which is not shown again, in /etc/credstore/countersign.enrollment-token.",
 		out.Token, t.Uses, rfc3339(t.ExpiresAt), out.Server, out.CA)
 	return nil
