@@ -50,7 +50,7 @@ func (m *machine) tryToEnroll(ctx context.Context) {
 func (m *machine) settle(failure error) (again bool, err error) {
 	p, refusedOnce := asProblem(failure)
 	gone := errors.Is(failure, hsm.ErrForeignKey) || errors.Is(failure, hsm.ErrBadReference)
-	if !gone && !(refusedOnce && refused(failure)) {
+	if !gone && (!refusedOnce || !refused(failure)) {
 		return false, nil
 	}
 	if _, told := errors.AsType[*knownRefusal](failure); told {

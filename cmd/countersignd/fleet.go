@@ -20,7 +20,7 @@ import (
 )
 
 // tokenName is the systemd credential with the token that enrolls this computer.
-const tokenName = "countersign.enrollment-token"
+const tokenName = "countersign.enrollment-token" //nolint:gosec // a name
 
 // maxSpread is the longest time over which computers spread their first call.
 const maxSpread = time.Hour
@@ -109,7 +109,7 @@ func (t fleetConfig) readToken() ([]byte, error) {
 		return nil, err
 	}
 	// A token enrolls more than this computer.
-	if st.Mode&0o077 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) { //nolint:gosec // a uid is not negative
+	if st.Mode&0o077 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
 		return nil, fmt.Errorf("%s can be read or replaced by others: it must belong to root or to the service, with mode 0600", t.EnrollmentTokenFile)
 	}
 	return io.ReadAll(io.LimitReader(f, maxToken))
