@@ -129,7 +129,7 @@ func (g *Guide) remember(err error) {
 }
 
 func (g *Guide) note(w *wanted) notify.Note {
-	n := notify.Note{Summary: g.Text.T("Set up this computer as your second factor"), Body: g.Text.T("%s uses it when you sign in. It takes a minute.", w.Server)}
+	n := notify.Note{Summary: g.Text.T("Set up your second factor"), Body: g.Text.T("This computer can be it. %s asks for it when you sign in.", w.Server)}
 	if w.URL == "" || !ipc.ValidPage(w.URL) {
 		n.Body = g.Text.T("Ask your administrator for your enrollment link for %s.", w.Server)
 	}

@@ -16,7 +16,7 @@ import (
 	"countersign/session/text"
 )
 
-const setUpText = "Set up this computer as your second factor"
+const setUpText = "Set up your second factor"
 
 // nobody answers no prompt.
 type nobody struct{}
@@ -104,7 +104,7 @@ func TestInvitationIsTakenUp(t *testing.T) {
 	g := newGuided(t, testenv.Daemons()[0], page)
 	logout := g.login()
 	waitTold(t, g.Desktop, setUpText)
-	waitTold(t, g.Desktop, "auth.example uses it when you sign in")
+	waitTold(t, g.Desktop, "auth.example asks for it when you sign in")
 	g.PressOpen()
 	select {
 	case got := <-g.pages:
