@@ -72,6 +72,8 @@ func mayImport() map[string][]string {
 		"examples/relying-party": {},
 
 		"internal/archtest":   {},
+		"internal/docgen":     {"internal/testenv"},
+		"internal/packaging":  {},
 		"internal/e2e":        {"internal/testenv"},
 		"internal/testenv":    {"internal/secret"},
 		"internal/systemtest": {},
@@ -127,6 +129,7 @@ func onlyHere() map[string][]string {
 		"github.com/elastic/go-seccomp-bpf":   {"session/qr"},
 		"modernc.org/sqlite":                  {"tokenserver/store/sqlite"},
 		"github.com/pressly/goose":            {"tokenserver/store/sqlite"},
-		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server"},
+		"github.com/cpuguy83/go-md2man":       {"internal/docgen"},
+		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server", "internal/docgen"},
 	}
 }
