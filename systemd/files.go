@@ -61,7 +61,7 @@ func Files(part, bin string) []File {
 func parts() map[string][]string {
 	return map[string][]string{
 		Agent: {
-			"units/countersignd.service", "units/countersignd.socket",
+			"units/countersignd.service", "units/countersignd.socket", "units/countersignd-tpm.service",
 			"sysusers/countersign.conf", "tmpfiles/countersign.conf",
 			"dbus/io.countersign.conf", "udev/60-countersign.rules",
 		},

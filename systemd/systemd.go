@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
@@ -24,8 +25,11 @@ func Managed() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 func Ready() error { return notify(daemon.SdNotifyReady) }
 
 // Status tells the service manager in words how the program is, which is shown
-// to whoever asks it. Only the first line counts.
-func Status(text string) error { return notify("STATUS=" + text) }
+// to whoever asks it. It is shown as one line.
+func Status(text string) error {
+	// A line of its own would be taken for another notification.
+	return notify("STATUS=" + strings.Join(strings.Fields(text), " "))
+}
 
 // Stopping tells the service manager that the program ends.
 func Stopping() error { return notify(daemon.SdNotifyStopping) }

@@ -22,17 +22,17 @@ func Watch(ctx context.Context, log *slog.Logger, alive func(context.Context) er
 		return fmt.Errorf("systemd: watchdog: %w", err)
 	}
 	if period > 0 {
-		watch(ctx, log, period/3, alive, func() error { return notify(daemon.SdNotifyWatchdog) })
+		watch(ctx, log, period, alive, func() error { return notify(daemon.SdNotifyWatchdog) })
 	}
 	<-ctx.Done()
 	return nil
 }
 
-func watch(ctx context.Context, log *slog.Logger, every time.Duration, alive func(context.Context) error, ping func() error) {
-	tick := time.NewTicker(every)
+func watch(ctx context.Context, log *slog.Logger, period time.Duration, alive func(context.Context) error, ping func() error) {
+	tick := time.NewTicker(period / 2)
 	defer tick.Stop()
 	for {
-		check, cancel := context.WithTimeout(ctx, every)
+		check, cancel := context.WithTimeout(ctx, period/3)
 		err := alive(check)
 		cancel()
 		if err == nil {

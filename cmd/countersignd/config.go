@@ -46,6 +46,17 @@ type flags struct {
 	user, piv                bool
 }
 
+// socketPath is where the service listens while its configuration cannot be read.
+func (f flags) socketPath() string {
+	switch {
+	case f.socket != "":
+		return f.socket
+	case f.user:
+		return ipc.UserSocket()
+	}
+	return ipc.SystemSocket
+}
+
 // defaults are the system service's.
 func defaults() config {
 	return config{State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM, Verify: defaultVerify()}
@@ -73,9 +84,6 @@ func (f flags) config() (config, error) {
 	cfg.PIV = cfg.PIV || f.piv
 	if _, err := cfg.floor(); err != nil {
 		return config{}, err
-	}
-	if cfg.Socket == "" {
-		return config{}, usageError{errors.New("XDG_RUNTIME_DIR is not set: name the socket with --socket")}
 	}
 	return cfg, nil
 }
