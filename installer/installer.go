@@ -210,6 +210,9 @@ func (p *Plan) Nothing() bool {
 // Apply takes the steps in order, and tells of each before it is taken. It stops
 // at the first that fails; what was done is kept and is not done again.
 func (i *Installer) Apply(ctx context.Context, p *Plan, tell func(step, of int, s Step)) error {
+	if err := i.m.book.sweep(); err != nil {
+		return fail(CodeStep, "mend that and do this again", "%v", err)
+	}
 	for n, item := range p.Steps {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -199,10 +199,10 @@ func (b *book) erase() error {
 	return b.sweep()
 }
 
-// sweep removes what an interrupted begin or erase has left.
+// sweep removes what an interruption of save, begin or erase has left.
 func (b *book) sweep() error {
-	for dir := filepath.Dir(b.path); dir != "/"; dir = filepath.Dir(dir) {
-		if stage := temporary(dir); b.tree.exists(stage) {
+	for path := b.path; path != "/"; path = filepath.Dir(path) {
+		if stage := temporary(path); b.tree.exists(stage) {
 			if err := b.tree.removeAll(stage); err != nil {
 				return err
 			}

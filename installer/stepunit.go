@@ -27,8 +27,12 @@ func (s *MakeUser) state(_ context.Context, m *machine) (State, error) {
 }
 
 func (s *MakeUser) apply(ctx context.Context, m *machine) error {
-	if state, err := s.state(ctx, m); err != nil || state == Done {
+	state, err := s.state(ctx, m)
+	switch {
+	case err != nil:
 		return err
+	case state == Done:
+		return m.book.done(KindUser, "", s.Name, "")
 	}
 	if err := m.book.intend(entry{Kind: KindUser, Name: s.Name}); err != nil {
 		return err
