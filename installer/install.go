@@ -62,7 +62,7 @@ func (i *Installer) PlanInstall(ctx context.Context) (*Plan, error) {
 		files = append(files, &define.WriteFile)
 	}
 	for _, step := range []func(context.Context, *Plan, []*WriteFile) error{
-		i.addDirectories, i.addFiles, i.addUser, i.addObsolete,
+		i.addDirectories, i.addUser, i.addFiles, i.addObsolete,
 	} {
 		if err := step(ctx, p, files); err != nil {
 			return nil, err
@@ -240,8 +240,8 @@ func (i *Installer) missingDirectories(dir string) (missing []string) {
 
 func (i *Installer) addFiles(ctx context.Context, p *Plan, files []*WriteFile) error {
 	for _, f := range files {
-		if path, _, _ := i.m.init.definition(); f.Path == path && !i.User {
-			continue // comes after all that it needs
+		if path, _, _ := i.m.init.definition(); (f.Path == path && !i.User) || strings.HasPrefix(f.Path, "/etc/sysusers.d/") {
+			continue // comes after all that it needs, or has come before
 		}
 		if err := i.add(ctx, p, f); err != nil {
 			return err
@@ -250,9 +250,18 @@ func (i *Installer) addFiles(ctx context.Context, p *Plan, files []*WriteFile) e
 	return nil
 }
 
-func (i *Installer) addUser(ctx context.Context, p *Plan, _ []*WriteFile) error {
+// addUser makes the system user before files name it: dbus-daemon reads its own as
+// soon as it is there.
+func (i *Installer) addUser(ctx context.Context, p *Plan, files []*WriteFile) error {
 	if i.User {
 		return nil
+	}
+	for _, f := range files {
+		if strings.HasPrefix(f.Path, "/etc/sysusers.d/") {
+			if err := i.add(ctx, p, f); err != nil {
+				return err
+			}
+		}
 	}
 	command := []string{
 		"useradd", "--system", "--user-group", "--no-create-home", "--home-dir", i.layout.state,
