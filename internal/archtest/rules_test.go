@@ -8,6 +8,7 @@ const module = "countersign/"
 // needs a row here, and whoever writes the row thinks about it.
 func mayImport() map[string][]string {
 	return map[string][]string{
+		"internal/owned":   {},
 		"internal/secret":  {},
 		"internal/version": {},
 		"internal/zone":    {},
@@ -30,7 +31,7 @@ func mayImport() map[string][]string {
 		"agent/audit":    {},
 		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
-		"agent/verify":   {},
+		"agent/verify":   {"internal/owned"},
 
 		// What the user runs knows the service's socket and nothing behind it.
 		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
