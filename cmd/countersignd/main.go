@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/agent/settings"
 	"countersign/internal/version"
 )
 
@@ -26,6 +27,9 @@ func main() {
 	stop()
 	if err == nil {
 		return
+	}
+	if errors.Is(err, errBroken) {
+		os.Exit(1)
 	}
 	fmt.Fprintln(os.Stderr, "countersignd:", err)
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -49,7 +53,10 @@ func command() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config()
+			cfg, err := f.load()
+			if f.check {
+				return check(cfg, err).print(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
+			}
 			if err != nil {
 				return err
 			}
@@ -57,7 +64,9 @@ func command() *cobra.Command {
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cmd.Flags().StringVar(&f.file, "config", "", "configuration `file` (default "+systemConfig+" where it exists)")
+	cmd.Flags().StringVar(&f.file, "config", "", "configuration `file` (default "+settings.SystemFile+" and what is in conf.d beside it)")
+	cmd.Flags().BoolVar(&f.check, "check-config", false, "say what configuration is in effect and where from, and what is wrong with it; start nothing")
+	cmd.Flags().BoolVar(&f.json, "json", false, "with --check-config, answer in JSON")
 	cmd.Flags().BoolVar(&f.user, "user", false, "serve the current user only")
 	cmd.Flags().StringVar(&f.state, "state", "", "state `directory`")
 	cmd.Flags().StringVar(&f.socket, "socket", "", "unix `socket` to serve")

@@ -32,10 +32,6 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 		return usageError{err}
 	}
 	defer func() { err = errors.Join(err, closeKeys()) }()
-	floor, err := cfg.floor()
-	if err != nil {
-		return err
-	}
 	verifiers, err := cfg.verifiers()
 	if err != nil {
 		return usageError{err}
@@ -47,7 +43,7 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	defer func() { err = errors.Join(err, record.Close()) }()
 	core, err := agent.New(agent.Config{
 		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Audit: record, Log: log,
-		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor, Verifiers: verifiers,
+		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers,
 	})
 	if err != nil {
 		return err

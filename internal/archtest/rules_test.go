@@ -27,8 +27,10 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
+		"agent":          {"agent/audit", "agent/policy", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
 		"agent/audit":    {},
+		"agent/policy":   {"protocol"},
+		"agent/settings": {"agent/policy", "hsm", "internal/owned", "ipc"},
 		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
 		"agent/verify":   {"internal/owned"},
@@ -62,7 +64,7 @@ func mayImport() map[string][]string {
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/settings", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
 
