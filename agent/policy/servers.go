@@ -21,8 +21,6 @@ type server struct {
 	// host is the entry's host. With wild it has any one label before it.
 	host string
 	wild bool
-	// any is the entry that means every server.
-	any bool
 }
 
 // Everywhere is the entry for every server.

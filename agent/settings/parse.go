@@ -27,13 +27,11 @@ func scanFile(s schema, data []byte) *scan {
 	c.parser.Reset(data)
 	table, known := "", true
 	for c.parser.NextExpression() {
-		switch e := c.parser.Expression(); e.Kind {
-		case unstable.Table, unstable.ArrayTable:
+		e := c.parser.Expression()
+		if e.Kind == unstable.Table || e.Kind == unstable.ArrayTable {
 			table, known = c.table(e)
-		case unstable.KeyValue:
-			if known {
-				c.keyValue(table, e)
-			}
+		} else if e.Kind == unstable.KeyValue && known {
+			c.keyValue(table, e)
 		}
 	}
 	if err := c.parser.Error(); err != nil {
@@ -53,7 +51,7 @@ func (c *scan) table(e *unstable.Node) (prefix string, known bool) {
 	case c.schema.byKey[name].key != "":
 		c.complain(line, name, "%s is a setting and no table: write %s = …", name, name)
 	case !c.schema.tables[name]:
-		c.unknown(line, name)
+		c.unknown(line, name, "table ["+shown(name)+"]")
 	case again:
 		c.complain(line, name, "the table [%s] is there twice, first on line %d: put its settings together", name, first)
 		return name + ".", true
@@ -81,7 +79,7 @@ func (c *scan) keyValue(prefix string, e *unstable.Node) {
 	first, again := c.at[key]
 	switch {
 	case !known:
-		c.unknown(line, key)
+		c.unknown(line, key, "setting "+shown(key))
 	case again:
 		c.complain(line, key, "%s is there twice, first on line %d: leave one", key, first)
 	case !s.kind.takes(value):
@@ -105,12 +103,13 @@ func (k kind) takes(v *unstable.Node) bool {
 			}
 		}
 		return v.Kind == unstable.Array
+	case text:
 	}
 	return v.Kind == unstable.String
 }
 
 func wordsFor(k unstable.Kind) string {
-	switch k {
+	switch k { //nolint:exhaustive // the rest are dates and times
 	case unstable.String:
 		return "a text"
 	case unstable.Bool:
@@ -153,11 +152,8 @@ func (c *scan) name(it unstable.Iterator) (name string, line int) {
 	return strings.Join(parts, "."), line
 }
 
-func (c *scan) unknown(line int, key string) {
-	message := fmt.Sprintf("there is no setting %s", shown(key))
-	if c.schema.tables[key] || strings.HasSuffix(key, ".") {
-		message = fmt.Sprintf("there is no table [%s]", shown(key))
-	}
+func (c *scan) unknown(line int, key, what string) {
+	message := "there is no " + what
 	switch near := c.schema.near(key); {
 	case near == "":
 	case lastOf(near) == lastOf(key) && strings.Contains(near, "."):

@@ -103,6 +103,7 @@ type reader struct {
 // system reads what the system service is configured by. What lies beside a file
 // that somebody named is not for it: only the system's own file has a conf.d.
 func (r *reader) system(o Options) {
+	defer r.oldNames()
 	main := filepath.Join(o.system, mainName)
 	named := o.File != ""
 	if named && abs(o.File) != main {
@@ -132,16 +133,12 @@ func (r *reader) user(o Options) {
 	if o.File != "" {
 		r.file(abs(o.File), owned.RootOrService(), true)
 	}
+	r.oldNames()
 	for _, key := range slices.Sorted(maps.Keys(admin.loaded.Origins)) {
-		if isPolicy(key) {
+		if strings.HasPrefix(key, "policy.") {
 			r.lock(key, admin.loaded)
 		}
 	}
-}
-
-// isPolicy reports whether a setting is the administrator's.
-func isPolicy(key string) bool {
-	return strings.HasPrefix(key, "policy.") || key == keyFloor || key == keyForbidCLI
 }
 
 // lock sets what the administrator has set.

@@ -28,7 +28,6 @@ const (
 
 // resolve checks what the values mean, and makes the policy of them.
 func (r *reader) resolve() {
-	r.oldNames()
 	r.places()
 	r.verify()
 	r.metrics()
@@ -79,7 +78,9 @@ func (r *reader) verify() {
 	} else if v.Plugin != "" && v.Custom != ipc.VerifyPlugin {
 		r.complain("verify.plugin", `verify.plugin is set and not used: set verify.custom = "plugin"`)
 	}
-	r.duration("verify.plugin_timeout", v.PluginTimeout, time.Second, maxPluginTimeout)
+	if v.Custom == ipc.VerifyPlugin {
+		r.duration("verify.plugin_timeout", v.PluginTimeout, time.Second, maxPluginTimeout)
+	}
 }
 
 func (r *reader) metrics() {
@@ -122,10 +123,21 @@ func (r *reader) keys(list []string) []string {
 // duration reads a time as Go writes it, within bounds.
 func (r *reader) duration(key, value string, least, most time.Duration) time.Duration {
 	d, err := time.ParseDuration(value)
-	if err != nil || d < least || d > most || d%time.Second != 0 {
-		r.complain(key, `%s is a time of whole seconds from %v to %v, such as "90s", "5m" or "2h", and not %.40q`, key, least, most, value)
+	if err != nil || d < least || d > most {
+		r.complain(key, `%s is a time from %s to %s, such as "90s", "5m" or "2h", and not %.40q`, key, brief(least), brief(most), value)
 	}
 	return d
+}
+
+// brief is a time as people write it.
+func brief(d time.Duration) string {
+	s := d.String()
+	for _, rest := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, rest) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
 }
 
 // Timeout is how long the plug-in may take.

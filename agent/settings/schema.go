@@ -57,7 +57,7 @@ func (s *schema) add(t reflect.Type, prefix string, index []int) {
 
 // kindOf panics on a type that no setting has: that is a mistake in this package.
 func kindOf(t reflect.Type) kind {
-	switch t.Kind() {
+	switch t.Kind() { //nolint:exhaustive // no setting is of another kind
 	case reflect.String:
 		return text
 	case reflect.Bool:
@@ -81,6 +81,7 @@ func (k kind) words() string {
 		return "a whole number"
 	case texts:
 		return `a list of texts, such as ["one", "two"]`
+	case text:
 	}
 	return "a text in quotes"
 }
@@ -88,6 +89,7 @@ func (k kind) words() string {
 // near is the key that was probably meant, or "". A name that is right in another
 // table comes first.
 func (s schema) near(key string) string {
+	key = strings.ToLower(key)
 	name := lastOf(key)
 	for _, one := range s.list {
 		if lastOf(one.key) == name {
@@ -98,7 +100,7 @@ func (s schema) near(key string) string {
 	best := slices.MinFunc(names, func(a, b string) int {
 		return cmp.Or(cmp.Compare(distance(key, a), distance(key, b)), cmp.Compare(a, b))
 	})
-	if distance(key, best) > 2 {
+	if distance(key, best) > 1+len(key)/4 {
 		return ""
 	}
 	return best

@@ -52,8 +52,8 @@ func (c config) parts() error {
 	return errors.Join(err, verifierErr)
 }
 
-// print writes the answer, for programs or for people.
-func (c checked) print(out, errs io.Writer, asJSON bool) error {
+// write writes the answer, for programs or for people.
+func (c checked) write(out, errs io.Writer, asJSON bool) error {
 	if asJSON {
 		if err := json.NewEncoder(out).Encode(c); err != nil {
 			return err

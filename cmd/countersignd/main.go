@@ -55,7 +55,7 @@ func command() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.load()
 			if f.check {
-				return check(cfg, err).print(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
+				return check(cfg, err).write(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
 			}
 			if err != nil {
 				return err

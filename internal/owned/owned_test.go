@@ -13,14 +13,14 @@ const stranger = 4711
 func put(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "f")
-	if err := os.WriteFile(path, []byte("x"), 0o644); err != nil { //nolint:gosec // others may read it
+	if err := os.WriteFile(path, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path
 }
 
 func TestWhoIsTrusted(t *testing.T) {
-	self := uint32(os.Geteuid()) //nolint:gosec // a uid
+	self := uint32(os.Geteuid())
 	for _, c := range []struct {
 		by   Owners
 		uid  uint32
