@@ -12,7 +12,7 @@ import (
 func TestDefaultPolicyLocksNothing(t *testing.T) {
 	l := newEtc(t).mustRead(Options{})
 	p := l.Locks
-	if p.ClassFloor > protocol.C0 || p.Servers != nil || p.PINMinLength != 6 || p.Mute(MaxMute) != MaxMute ||
+	if p.ClassFloor > protocol.C0 || p.Servers != nil || p.PINMinLength != 0 || p.Mute(MaxMute) != MaxMute ||
 		!p.AllowsSurface(protocol.SurfaceCLI) || !p.AllowsKey("tpm") || !p.AllowsKey("piv") || p.AttestationRequired {
 		t.Errorf("%+v", p)
 	}
@@ -35,7 +35,7 @@ attestation_required = true
 		t.Errorf("%+v", p)
 	}
 	e.put(mainName, "[policy]\npin_min_length = 6\nmute_max = \"24h\"\n")
-	if p := e.mustRead(Options{}).Locks; p.PINMinLength != 6 || p.Mute(MaxMute) != 24*time.Hour {
+	if p := e.mustRead(Options{}).Locks; !p.AllowsPIN([]byte("ééé")) || p.Mute(MaxMute) != 24*time.Hour {
 		t.Errorf("%+v", p)
 	}
 }

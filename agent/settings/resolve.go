@@ -100,8 +100,11 @@ func (r *reader) policy() {
 	if locks.Servers, err = policy.ParseServers(p.Servers); err != nil {
 		r.complain("policy.servers", "policy.servers: %v", err)
 	}
-	if locks.PINMinLength = p.PINMinLength; p.PINMinLength < hsm.MinPIN || p.PINMinLength > hsm.MaxPIN {
+	if p.PINMinLength < hsm.MinPIN || p.PINMinLength > hsm.MaxPIN {
 		r.complain("policy.pin_min_length", "policy.pin_min_length is %d to %d characters, and not %d", hsm.MinPIN, hsm.MaxPIN, p.PINMinLength)
+	} else if p.PINMinLength > hsm.MinPIN {
+		// The least is what the chips ask for, in bytes.
+		locks.PINMinLength = p.PINMinLength
 	}
 	mute := r.duration("policy.mute_max", p.MuteMax, 0, MaxMute)
 	locks.MuteMax = &mute
