@@ -78,6 +78,7 @@ const (
 	CodeNotRenewable      = "key_not_renewable"
 	CodeTooManyEnrolling  = "too_many_enrollments"
 	CodeRateLimited       = "rate_limited"
+	CodeDegraded          = "service_degraded"
 	// CodeAttestationRequired is the policy of this computer; a server's is
 	// another.
 	CodeAttestationRequired = "attestation_required"
@@ -97,7 +98,7 @@ func httpStatus(code string) int {
 		return http.StatusBadGateway
 	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy, CodeUndelivered:
 		return http.StatusConflict
-	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage:
+	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage, CodeDegraded:
 		return http.StatusServiceUnavailable
 	case CodeRateLimited:
 		return http.StatusTooManyRequests

@@ -63,9 +63,6 @@ func (r *reader) succeed(old, key, means string, from Origin) {
 
 func (r *reader) places() {
 	s := r.loaded
-	if s.Socket == "" {
-		r.complain("socket", "there is no socket: XDG_RUNTIME_DIR is not set, so name it with --socket")
-	}
 	if s.State == "" {
 		r.complain("state", "there is no state directory: name it with --state")
 	}

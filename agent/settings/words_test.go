@@ -56,7 +56,7 @@ func TestWords(t *testing.T) {
 		"# \xff",
 		"\"tpm\" = 1",
 		"\"to\\nken\" = 1",
-		"socket = \"\"",
+		"state = \"\"",
 		"floor = \"C7\"",
 		"floor = \"C1\"\npolicy.class_floor = \"C2\"",
 		"forbid_cli = true\npolicy.local_approvals = \"prompt\"",

@@ -25,9 +25,10 @@ type checked struct {
 	Errors   []settings.Problem   `json:"errors"`
 }
 
-// check looks at the configuration as the start of the service does, and says
+// checked looks at the configuration as the start of the service does, and says
 // what is in effect and where from. It opens no chip.
-func check(cfg config, err error) checked {
+func (f flags) checked() checked {
+	cfg, err := f.load()
 	c := checked{Files: slices.Concat([]string{}, cfg.Files), Settings: []settings.Effective{}, Notes: slices.Concat([]string{}, cfg.Notes), Errors: []settings.Problem{}}
 	if err == nil {
 		c.Settings = cfg.Effective()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"countersign/agent/settings"
+	"countersign/ipc"
 )
 
 // config is the configuration in effect.
@@ -23,6 +24,17 @@ type flags struct {
 func (f flags) load() (config, error) {
 	loaded, err := settings.Read(settings.Options{User: f.user, File: f.file, Flags: f.set()})
 	return config{Loaded: loaded, user: f.user}, err
+}
+
+// socketPath is where the service listens while its configuration cannot be read.
+func (f flags) socketPath() string {
+	switch {
+	case f.socket != "":
+		return f.socket
+	case f.user:
+		return ipc.UserSocket()
+	}
+	return ipc.SystemSocket
 }
 
 // set are the flags that were given.

@@ -53,14 +53,10 @@ func command() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.load()
 			if f.check {
-				return check(cfg, err).write(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
+				return f.checked().write(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
 			}
-			if err != nil {
-				return err
-			}
-			return run(cmd.Context(), cfg, cmd.OutOrStdout())
+			return run(cmd.Context(), f, cmd.OutOrStdout())
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
