@@ -76,7 +76,7 @@ func TestOtherInit(t *testing.T) {
 		"unix-systemv": "",
 		// Its packages are unpacked, since their scripts want it to be the first process.
 		"linux-openrc": `for p in /mnt/programs/*.deb; do dpkg-deb --fsys-tarfile "$p" | tar -x --keep-directory-symlink -C /; done
-rm -f /etc/init.d/rcS; mkdir -p /run/openrc /etc/runlevels/{sysinit,boot,default,shutdown}; echo default >/run/openrc/softlevel`,
+rm -f /etc/init.d/rcS; mkdir -p /run/openrc/{starting,started,stopping,inactive,wasinactive,failed,hotplugged,daemons,options,exclusive,scheduled,init.d,tmp} /etc/runlevels/{sysinit,boot,default,shutdown}; echo default >/run/openrc/softlevel`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "linux-openrc" {
