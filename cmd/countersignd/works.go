@@ -9,6 +9,7 @@ import (
 	"countersign/agent"
 	"countersign/agent/audit"
 	"countersign/agent/state"
+	"countersign/agent/verify"
 	"countersign/internal/version"
 	"countersign/internal/zone"
 	"countersign/ipc"
@@ -76,6 +77,7 @@ func (w *works) agentConfig() (agent.Config, error) {
 	return agent.Config{
 		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record,
 		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor, Verifiers: verifiers,
+		Bus: verify.Bus{}.Reach,
 	}, nil
 }
 

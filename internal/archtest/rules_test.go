@@ -11,6 +11,7 @@ func mayImport() map[string][]string {
 		"internal/secret":  {},
 		"internal/version": {},
 		"internal/zone":    {},
+		"internal/mend":    {},
 
 		// The two contracts know nothing of each other.
 		"protocol": {"internal/secret"},
@@ -26,7 +27,7 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
+		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version"},
 		"agent/audit":    {},
 		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
@@ -64,15 +65,18 @@ func mayImport() map[string][]string {
 
 		// Commands wire, and only they choose a back end.
 		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone"},
-		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "internal/mend", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
 		"examples/relying-party": {},
 
 		"internal/archtest":   {},
+		"internal/docgen":     {"internal/testenv"},
+		"internal/packaging":  {},
 		"internal/e2e":        {"internal/testenv"},
 		"internal/testenv":    {"internal/secret"},
+		"internal/systemtest": {},
 		"internal/testreport": {},
 	}
 }
@@ -125,6 +129,7 @@ func onlyHere() map[string][]string {
 		"github.com/elastic/go-seccomp-bpf":   {"session/qr"},
 		"modernc.org/sqlite":                  {"tokenserver/store/sqlite"},
 		"github.com/pressly/goose":            {"tokenserver/store/sqlite"},
-		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server"},
+		"github.com/cpuguy83/go-md2man":       {"internal/docgen"},
+		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server", "internal/docgen"},
 	}
 }

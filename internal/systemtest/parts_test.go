@@ -37,7 +37,7 @@ Restart=always
 [Install]
 WantedBy=multi-user.target
 E
-echo 'tpm = "swtpm:/run/tpm/sock"' >/etc/countersign/conf.d/10-tpm.toml
+echo 'tpm = "swtpm:/run/tpm/sock"' >/etc/countersign/countersignd.toml
 systemctl daemon-reload && systemctl enable --now --quiet tpm.service`)
 }
 
@@ -49,8 +49,8 @@ func (m *machine) server() {
 printf '[serve]\nlisten = "127.0.0.1:8443"\ndevice_listen = "127.0.0.1:8444"\n' >/etc/countersign/countersign-server.toml
 chmod 644 /etc/countersign/countersign-server.toml
 systemctl enable --now --quiet countersign-server.service
-cd /var/lib/countersign-server && countersign-server user add alice --data .
-countersign-server client add Shop --data . --json >/root/client.json`)
+countersign-server user add alice --data /var/lib/countersign-server
+countersign-server client add Shop --data /var/lib/countersign-server --json >/root/client.json`)
 }
 
 // login makes a user and logs them in at the machine's screen, with a desktop.
