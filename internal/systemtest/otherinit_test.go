@@ -31,7 +31,7 @@ exec chroot "$w/root" /bin/bash -s
 const life = `
 cd / && PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 getent group tss >/dev/null || groupadd --system tss
-snapshot() { find etc usr var/lib ! -path 'etc/*-' ! -name .pwd.lock \( -type f -exec sha256sum {} + -o -true \) -printf '%p %m %u %g %l\n' | sort; }
+snapshot() { find etc usr var/lib var/log ! -path 'etc/*-' ! -name .pwd.lock \( -type f -exec sha256sum {} + -o -true \) -printf '%p %m %u %g %l\n' | sort; }
 snapshot >/run/before
 cs=/mnt/programs/countersign
 $cs service install --dry-run | grep -F "for $INIT,"
@@ -43,6 +43,7 @@ p=$(pgrep -x countersignd)
 [ "$(stat -c %U /proc/$p)" = countersign ] || { echo "it runs as $(stat -c %U /proc/$p)"; exit 1; }
 grep -E '^(Groups|CapEff|NoNewPrivs)' /proc/$p/status
 id -G countersign | grep -qw "$(getent group tss | cut -d: -f3)"
+grep -q '^NoNewPrivs:.*1' /proc/$p/status
 grep -w "$(getent group tss | cut -d: -f3)" /proc/$p/status | grep -q ^Groups
 [ "$(stat -c '%a %U' /var/lib/countersign)" = '700 countersign' ]
 countersign service stop
@@ -58,7 +59,7 @@ p=$(pgrep -x countersignd)
 ! /opt/next/countersign service install --dry-run | grep '^  +'
 countersign service uninstall --purge
 ! pgrep -x countersignd
-rm -rf /opt/next; rm -f /var/log/countersignd.log
+rm -rf /opt/next
 snapshot >/run/after
 diff /run/before /run/after
 echo all done
