@@ -25,7 +25,10 @@ func (i *Installer) PlanUninstall(ctx context.Context, purge bool) (*Plan, error
 		})
 		finish.keep = i.kept()
 	} else {
-		steps = append(steps, &RemoveState{i.layout.state})
+		steps = append(steps, &RemoveState{i.layout.state, "the keys and profiles of everybody"})
+		if i.m.init.name != initSystemd {
+			steps = append(steps, &RemoveState{logFile, "what the service said"})
+		}
 		if user := i.m.book.find(KindUser, "", serviceUser, ""); user != nil {
 			steps = append(steps, &RemoveUser{serviceUser})
 		}
