@@ -27,8 +27,9 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/policy", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
+		"agent":          {"agent/audit", "agent/metrics", "agent/policy", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
 		"agent/audit":    {},
+		"agent/metrics":  {},
 		"agent/policy":   {"protocol"},
 		"agent/settings": {"agent/policy", "hsm", "internal/owned", "ipc"},
 		"agent/state":    {"hsm", "protocol"},
@@ -66,7 +67,7 @@ func mayImport() map[string][]string {
 		"systemd": {},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/settings", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/metrics", "agent/settings", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
 
