@@ -15,6 +15,13 @@ import (
 	"countersign/ipc"
 )
 
+// Codes of doctor beside those of the keys.
+const (
+	checkServer  = "server"
+	checkClock   = "clock"
+	checkMetrics = "metrics_unwritten"
+)
+
 // clockTolerance is how far the server's clock may be from ours unmentioned.
 const clockTolerance = 2 * time.Minute
 
@@ -29,6 +36,7 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	if a.cfg.Bus != nil {
 		checks = append(checks, a.checkBus(a.cfg.Bus(ctx)))
 	}
+	checks = append(checks, a.checkMetrics()...)
 	checks = append(checks, a.checkVerifiers(ctx, subject(s.Peer))...)
 	for _, p := range a.visible(s) {
 		if p.get().State != state.Revoked {
@@ -85,7 +93,7 @@ func (a *Agent) checkVerifiers(ctx context.Context, s verify.Subject) []ipc.Chec
 }
 
 func (p *profile) checkServer() ipc.Check {
-	c := ipc.Check{Code: "server", Status: ipc.CheckOK, Detail: p.account() + " is connected"}
+	c := ipc.Check{Code: checkServer, Status: ipc.CheckOK, Detail: p.account() + " is connected"}
 	if trouble := p.trouble(); trouble != "" {
 		c.Status, c.Detail, c.Cure = ipc.CheckFail, p.account()+": "+trouble, "check the network, and that the server runs"
 		if p.get().State == state.Suspended {
@@ -100,7 +108,7 @@ func (p *profile) checkServer() ipc.Check {
 	skew := p.skew
 	p.mu.Unlock()
 	if skew.Abs() > clockTolerance {
-		c.Code, c.Status = "clock", ipc.CheckWarn
+		c.Code, c.Status = checkClock, ipc.CheckWarn
 		c.Detail, c.Cure = "this clock differs from the server's by "+skew.String(), "set the clock: timedatectl set-ntp true"
 	}
 	return c

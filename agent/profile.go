@@ -45,6 +45,8 @@ type profile struct {
 	client *upstream.Client
 	reach  error         // of the last exchange
 	skew   time.Duration // the server's clock less ours, at the last exchange
+	// contacted is when the server answered last, whatever it said.
+	contacted time.Time
 	// stop ends run; retired keeps it from starting.
 	stop    context.CancelFunc
 	retired bool
