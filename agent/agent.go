@@ -48,6 +48,9 @@ type Config struct {
 	// for more than a number and less than the PIN, by that method. Where there
 	// is none, or it is not available, the PIN takes its place.
 	Verifiers map[string]Means
+	// Bus says whether the system's message bus can be reached; nil where nobody
+	// needs it.
+	Bus func(context.Context) error
 }
 
 // Agent serves the profiles of one state directory.

@@ -317,6 +317,18 @@ type Check struct {
 	// Status is CheckOK, CheckWarn or CheckFail.
 	Status string `json:"status"`
 	Detail string `json:"detail"`
-	// Cure is the command or step that mends it.
+	// Cure is the command or step that mends it, in words.
 	Cure string `json:"cure"`
+	// Command is the line for a shell that does what Cure says, where one does.
+	Command string `json:"command,omitempty"`
+}
+
+// Mended is the check with the way to mend what it found: in words, and where one
+// does it, the command, which then ends the words too.
+func (c Check) Mended(words, command string) Check {
+	c.Cure, c.Command = words, command
+	if command != "" {
+		c.Cure += ": " + command
+	}
+	return c
 }

@@ -11,6 +11,7 @@ import (
 	"countersign/agent/audit"
 	"countersign/agent/metrics"
 	"countersign/agent/state"
+	"countersign/agent/verify"
 	"countersign/internal/version"
 	"countersign/internal/zone"
 	"countersign/ipc"
@@ -72,7 +73,7 @@ func (w *works) agentConfig(log *slog.Logger) (agent.Config, error) {
 	w.closers = append(w.closers, record.Close)
 	return agent.Config{
 		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record, Log: log,
-		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Metrics: cfg.metrics(log),
+		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Metrics: cfg.metrics(log), Bus: verify.Bus{}.Reach,
 	}, nil
 }
 
