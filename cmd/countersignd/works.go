@@ -37,6 +37,9 @@ func (s *service) build() (w *works, err error) {
 	if w.cfg, err = s.flags.load(); err != nil {
 		return w, err
 	}
+	for _, n := range w.cfg.Notes {
+		s.log.Warn("about the configuration", "note", n)
+	}
 	cfg, err := w.agentConfig(s.log)
 	if err != nil {
 		return w, err
