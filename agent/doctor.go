@@ -34,6 +34,10 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 		if p.get().State != state.Revoked {
 			checks = append(checks, p.checkKeys(ctx)...)
 		}
+		if locked, is := p.checkLock(); is {
+			checks = append(checks, locked)
+			continue
+		}
 		checks = append(checks, p.checkServer())
 	}
 	return checks, nil

@@ -64,6 +64,8 @@ type Status struct {
 	// Prompting says that a session helper of the caller can ask now: it is in
 	// an active, local, unlocked session, or on a terminal.
 	Prompting bool `json:"prompting"`
+	// Policy is what the administrator of this computer allows; nil is not known.
+	Policy *Policy `json:"policy,omitempty"`
 }
 
 // Profile is one user at one Token Server, on this device.
@@ -85,6 +87,9 @@ type Profile struct {
 	// RenewBy is when the certificate of the approval key ends, once it is time
 	// that its owner renews it.
 	RenewBy *time.Time `json:"renew_by,omitempty"`
+	// HeldOff is the code of why this computer's policy lets the profile do
+	// nothing; "" where it works.
+	HeldOff string `json:"held_off,omitempty"`
 	// UID is the owner.
 	UID uint32 `json:"uid"`
 }

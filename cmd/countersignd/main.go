@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/agent/settings"
 	"countersign/internal/version"
 )
 
@@ -26,6 +27,9 @@ func main() {
 	stop()
 	if err == nil {
 		return
+	}
+	if errors.Is(err, errBroken) {
+		os.Exit(1)
 	}
 	fmt.Fprintln(os.Stderr, "countersignd:", err)
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -44,11 +48,16 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 		Args:          noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.check {
+				return f.checked().write(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
+			}
 			return run(cmd.Context(), f, cmd.OutOrStdout())
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cmd.PersistentFlags().StringVar(&f.file, "config", "", "configuration `file` (default "+systemConfig+" where it exists)")
+	cmd.PersistentFlags().StringVar(&f.file, "config", "", "configuration `file` (default "+settings.SystemFile+" and what is in conf.d beside it)")
+	cmd.Flags().BoolVar(&f.check, "check-config", false, "say what configuration is in effect and where from, and what is wrong with it; start nothing")
+	cmd.Flags().BoolVar(&f.json, "json", false, "with --check-config, answer in JSON")
 	cmd.PersistentFlags().BoolVar(&f.user, "user", false, "serve the current user only")
 	cmd.PersistentFlags().StringVar(&f.state, "state", "", "state `directory`")
 	cmd.PersistentFlags().StringVar(&f.socket, "socket", "", "unix `socket` to serve")

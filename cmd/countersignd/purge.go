@@ -37,7 +37,7 @@ func purgeCommand(f *flags) *cobra.Command {
 		Use: "purge", Short: "Remove all keys and all state from this computer", Long: purgeLong,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := f.config()
+			cfg, err := f.load()
 			if err != nil {
 				return err
 			}

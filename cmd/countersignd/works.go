@@ -32,7 +32,7 @@ func (s *service) build() (w *works, err error) {
 			w, err = nil, errors.Join(err, w.close())
 		}
 	}()
-	if w.cfg, err = s.flags.config(); err != nil {
+	if w.cfg, err = s.flags.load(); err != nil {
 		return w, err
 	}
 	cfg, err := w.agentConfig()
@@ -61,10 +61,6 @@ func (w *works) agentConfig() (agent.Config, error) {
 		return none, usageError{err}
 	}
 	w.closers = append(w.closers, closeKeys)
-	floor, err := cfg.floor()
-	if err != nil {
-		return none, err
-	}
 	verifiers, err := cfg.verifiers()
 	if err != nil {
 		return none, usageError{err}
@@ -76,8 +72,7 @@ func (w *works) agentConfig() (agent.Config, error) {
 	w.closers = append(w.closers, record.Close)
 	return agent.Config{
 		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record,
-		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor, Verifiers: verifiers,
-		Bus: verify.Bus{}.Reach,
+		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Bus: verify.Bus{}.Reach,
 	}, nil
 }
 

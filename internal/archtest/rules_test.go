@@ -8,6 +8,7 @@ const module = "countersign/"
 // needs a row here, and whoever writes the row thinks about it.
 func mayImport() map[string][]string {
 	return map[string][]string{
+		"internal/owned":   {},
 		"internal/secret":  {},
 		"internal/version": {},
 		"internal/zone":    {},
@@ -27,11 +28,13 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version"},
+		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version", "agent/policy"},
 		"agent/audit":    {},
+		"agent/policy":   {"protocol"},
+		"agent/settings": {"agent/policy", "hsm", "internal/owned", "ipc"},
 		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
-		"agent/verify":   {},
+		"agent/verify":   {"internal/owned"},
 
 		// What the user runs knows the service's socket and nothing behind it.
 		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
@@ -43,9 +46,6 @@ func mayImport() map[string][]string {
 		"session/portal":  {},
 		"session/qr":      {},
 		"session/desktop": {},
-
-		// Installing knows files and the init system, and no key.
-		"installer": {"session/desktop", "systemd", "internal/version"},
 
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
 		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
@@ -64,11 +64,12 @@ func mayImport() map[string][]string {
 		"tokenserver/store/storetest":   {"protocol", "tokenserver/store", "internal/testenv"},
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
-		"systemd": {},
+		"systemd":   {},
+		"installer": {"session/desktop", "systemd", "internal/version"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone"},
-		"cmd/countersign":        {"installer", "ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "internal/mend", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings"},
+		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "installer", "internal/mend", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.

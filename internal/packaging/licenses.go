@@ -19,6 +19,7 @@ func known() [][2]string {
 		{"BSD-3-Clause", "endorse or promote products derived from this software without specific prior written permission"},
 		{"BSD-2-Clause", "redistributions in binary form must reproduce the above copyright notice"},
 		{"ISC", "permission to use, copy, modify, and/or distribute this software for any purpose"},
+		{"Zlib", "altered source versions must be plainly marked as such, and must not be misrepresented"},
 		{"blessing", "all of the code and documentation in sqlite has been dedicated to the public domain"},
 	}
 }
