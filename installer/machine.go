@@ -39,7 +39,7 @@ func output(ctx context.Context, command []string) (string, error) {
 	}
 	if err != nil {
 		return stdout.String(), fail(CodeStep, "see what it says, mend that and do this again: what was done is kept",
-			"%s: %v: %s", typed(command), err, firstLines(stderr.String()))
+			"%s: %v: %s", Shell(command), err, firstLines(stderr.String()))
 	}
 	return stdout.String(), nil
 }

@@ -15,8 +15,12 @@ func (i *Installer) PlanUninstall(ctx context.Context, purge bool) (*Plan, error
 		return nil, i.notInstalled(ctx)
 	}
 	p := i.plan("uninstall")
-	steps := slices.Concat([]Step{&Begin{i.layout.record}}, i.stops(), i.removals())
 	stays := i.m.tree.exists(i.layout.state) && !purge
+	steps := append([]Step{&Begin{i.layout.record}}, i.stops()...)
+	if !stays && i.m.tree.live() {
+		steps = append(steps, i.purge())
+	}
+	steps = append(steps, i.removals()...)
 	finish := &Finish{Path: i.layout.record}
 	if stays {
 		p.Notes = append(p.Notes, Note{
@@ -59,6 +63,28 @@ func (i *Installer) kept() (kept []*entry) {
 		}
 	}
 	return kept
+}
+
+// purge removes what is in chips, while the program for that is here still; else
+// the one that lies beside this one does it.
+func (i *Installer) purge() Step {
+	program := i.m.init.program
+	if !i.m.tree.exists(program) {
+		program = filepath.Join(i.Programs, "countersignd")
+	}
+	command := []string{program, "purge", "--yes"}
+	switch {
+	case i.User:
+		command = append(command, "--user")
+	case i.m.init.name == initSystemd:
+		command = append([]string{
+			"systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--property=User=" + serviceUser,
+			"--property=SupplementaryGroups=tss", "--property=LoadCredential=countersign.tpm-owner-password", "--",
+		}, command...)
+	default:
+		command = append([]string{"runuser", "-u", serviceUser, "-G", "tss", "--"}, command...)
+	}
+	return &PurgeKeys{Command: command, directory: i.layout.state, sudo: !i.User}
 }
 
 // stops stop what runs and disable what is enabled, the last first.

@@ -48,9 +48,6 @@ func mayImport() map[string][]string {
 		"session/qr":      {},
 		"session/desktop": {},
 
-		// Installing knows files and the init system, and no key.
-		"installer": {"session/desktop", "systemd", "internal/version"},
-
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
 		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
 		"tokenserver/admin":             {"protocol", "tokenserver/engine", "tokenserver/fanout", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/secret"},
