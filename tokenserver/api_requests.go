@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"countersign/protocol"
@@ -20,6 +21,8 @@ func (s *Server) listRequests(w http.ResponseWriter, r *http.Request, key string
 	if err != nil {
 		return err
 	}
+	s.noteTrust(r, d)
+	published := s.pki.Seq()
 	known := r.Header.Values("If-None-Match")
 	var pending []store.Request
 	changed := false
@@ -32,11 +35,13 @@ func (s *Server) listRequests(w http.ResponseWriter, r *http.Request, key string
 		if len(known) > 0 {
 			changed = !matches(known, listTag(pending))
 		}
-		return changed, nil
+		// What is published meanwhile the device learns from any answer.
+		return changed || s.pki.Seq() != published, nil
 	})
 	if err != nil {
 		return err
 	}
+	w.Header().Set(protocol.HeaderTrust, strconv.FormatInt(s.pki.Seq(), 10))
 	w.Header().Set("ETag", listTag(pending))
 	if !changed {
 		w.WriteHeader(http.StatusNoContent)

@@ -36,6 +36,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	root.AddCommand(
 		c.serveCommand(), c.userCommand(), c.clientCommand(), c.enrollmentCommand(),
 		c.typeCommand(), c.deviceCommand(), c.attestationCommand(), c.eventsCommand(), c.evidenceCommand(),
+		c.trustCommand(), c.tlsRootCommand(), c.issuerKeyCommand(), c.deviceCACommand(),
 	)
 	root.SetArgs(args)
 	root.SetIn(c.in)
