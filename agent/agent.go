@@ -18,6 +18,7 @@ import (
 
 	"countersign/agent/audit"
 	"countersign/agent/state"
+	"countersign/agent/upstream"
 	"countersign/hsm"
 	"countersign/protocol"
 )
@@ -47,6 +48,8 @@ type Config struct {
 	// for more than a number and less than the PIN, by that method. Where there
 	// is none, or it is not available, the PIN takes its place.
 	Verifiers map[string]Means
+	// Network is how servers are reached. Its zero value goes by the environment.
+	Network upstream.Network
 }
 
 // Agent serves the profiles of one state directory.
@@ -118,7 +121,7 @@ func (a *Agent) load(s state.Profile) error {
 		return err
 	}
 	for _, e := range entries {
-		req, err := protocol.ParseRequest(e.Request, p.keys)
+		req, err := protocol.ParseRequest(e.Request, p.keysOfHistory())
 		if err != nil {
 			// The request would be refused if it came again, so nobody decides
 			// on it twice. The decision itself is delivered all the same.

@@ -66,7 +66,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Fetcher is what Watch polls; *Client is one.
+// Fetcher is what Watch polls; *Client is one. One that has Woken too, as Client
+// does, can end the pause after a failed poll.
 type Fetcher interface {
 	Fetch(ctx context.Context, etag string, wait time.Duration) (list protocol.Requests, newTag string, ok bool, err error)
 }
@@ -81,6 +82,21 @@ type Watcher interface {
 	Listed(ctx context.Context, list protocol.Requests)
 	// Reached says whether the last poll got an answer.
 	Reached(err error)
+}
+
+// pauseFor waits for d, for the end of ctx, or until there is a reason to try now.
+func pauseFor(ctx context.Context, f Fetcher, d time.Duration) {
+	var woken <-chan struct{}
+	if w, ok := f.(interface{ Woken() <-chan struct{} }); ok {
+		woken = w.Woken()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-woken:
+	}
 }
 
 // Final reports whether a refusal of the device API ends an enrollment. 401
@@ -117,7 +133,7 @@ func Watch(ctx context.Context, log *slog.Logger, f Fetcher, w Watcher) error {
 				pause = min(pause, unconfirmedPause)
 			}
 			log.Info("poll failed", "error", err, "again_in", pause)
-			_ = Sleep(ctx, pause)
+			pauseFor(ctx, f, pause)
 			continue
 		}
 		backoff.Reset()
