@@ -153,8 +153,9 @@ func (c *Client) replace(old, next *link) {
 
 func (n Network) client() *Client { return &Client{network: n, wake: make(chan struct{}, 1)} }
 
+// link gives the transport a configuration of its own, since it changes it.
 func (n Network) link(cfg *tls.Config, urls []string) *link {
-	return &link{tls: cfg, urls: urls, over: make(chan struct{}), http: n.http(cfg)}
+	return &link{tls: cfg, urls: urls, over: make(chan struct{}), http: n.http(cfg.Clone())}
 }
 
 func (n Network) http(cfg *tls.Config) *http.Client {
