@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -67,7 +68,7 @@ func TestTrustStatementsAreJudged(t *testing.T) {
 		t.Helper()
 		before := k.profile.get()
 		err := k.adopt(document)
-		if e, ok := err.(*protocol.Error); !ok || e.Code != code {
+		if e, ok := errors.AsType[*protocol.Error](err); !ok || e.Code != code {
 			t.Errorf("%s: %v", when, err)
 		}
 		if after := k.profile.get(); after.TrustSeq() != before.TrustSeq() || after.Issuer != before.Issuer {
@@ -114,7 +115,7 @@ func TestRequestsOfEitherName(t *testing.T) {
 	}
 	for issuer, want := range map[string]error{testIssuer: nil, "https://new.example": nil, "https://other.example": errNotForUs} {
 		req := &protocol.Request{Issuer: issuer, Audience: "d_device00", Subject: k.id}
-		if err := k.profile.addressed(req); err != want {
+		if err := k.profile.addressed(req); !errors.Is(err, want) {
 			t.Errorf("a request by %s: %v", issuer, err)
 		}
 	}

@@ -82,7 +82,7 @@ func fetchTrust(ctx context.Context, client *http.Client, base string) ([]byte, 
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
-	resp, body, err := exchange(client, req, protocol.MaxTrustDocument)
+	resp, body, err := exchange(client, req, protocol.MaxTrustDocument) //nolint:bodyclose // exchange has
 	if err != nil {
 		return nil, err
 	}

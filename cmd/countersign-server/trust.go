@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func behindOf(devices []store.Device) []behindJSON {
 
 func (c *cli) printTrust(t *trustJSON) {
 	line := func(name, value string) { _, _ = fmt.Fprintf(c.out, "%-12s %s\n", name, value) }
-	line("Statement", fmt.Sprint(t.Seq))
+	line("Statement", strconv.FormatInt(t.Seq, 10))
 	line("Issuer", t.Issuer)
 	for _, f := range t.Former {
 		line("", f+" (former)")

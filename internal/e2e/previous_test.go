@@ -17,7 +17,7 @@ const previousVersion = "v0.4.0"
 // are.
 func previous(t *testing.T) string {
 	t.Helper()
-	testenv.Need(t, "git", "tar")
+	testenv.Need(t, "git")
 	out, err := exec.Command("git", "rev-parse", "--show-toplevel").Output()
 	if err != nil {
 		t.Skipf("this is no git repository: %v", err)
