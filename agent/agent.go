@@ -17,6 +17,7 @@ import (
 	"sync"
 
 	"countersign/agent/audit"
+	"countersign/agent/policy"
 	"countersign/agent/state"
 	"countersign/agent/upstream"
 	"countersign/hsm"
@@ -39,17 +40,17 @@ type Config struct {
 	Log   *slog.Logger
 	// TimeZone is the IANA name that display records are rendered with.
 	TimeZone string
-	// ForbidCLI refuses approvals from outside a prompt or a terminal.
-	ForbidCLI bool
-	// Floor is the least class that approving takes here; 0 leaves it to the
-	// server.
-	Floor protocol.Class
+	// Policy is what the administrator allows. The zero value locks nothing.
+	Policy policy.Policy
 	// Verifiers are how people are verified where a method of the protocol asks
 	// for more than a number and less than the PIN, by that method. Where there
 	// is none, or it is not available, the PIN takes its place.
 	Verifiers map[string]Means
 	// Network is how servers are reached. Its zero value goes by the environment.
 	Network upstream.Network
+	// Bus says whether the system's message bus can be reached; nil where nobody
+	// needs it.
+	Bus func(context.Context) error
 }
 
 // Agent serves the profiles of one state directory.
@@ -83,7 +84,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		cfg.Log.Error("who was not to be prompted cannot be read: everybody's next approval takes the PIN", "error", err)
 	}
-	a.attention = newAttention(BootTime, bootID(), moods, cfg.State.SaveAttention, cfg.Log)
+	a.attention = newAttention(BootTime, bootID(), moods, cfg.Policy.Mute(maxMute), cfg.State.SaveAttention, cfg.Log)
 	a.attention.lost = err != nil
 	a.pending.ignored = a.attention.strike
 	a.pending.quiet = func(uid uint32) string { why, _ := a.attention.standing(uid); return why }

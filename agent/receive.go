@@ -82,6 +82,9 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 	if err == nil {
 		err = p.addressed(req)
 	}
+	if err == nil && p.locked() != nil {
+		err = errHeldOff
+	}
 	if err == nil && p.blocks(req.Client.ID) {
 		err = errBlocked
 	}
@@ -112,6 +115,7 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 var (
 	errCrowded = errors.New("as many requests wait as may")
 	errBlocked = errors.New("the user has blocked this relying party")
+	errHeldOff = errors.New("the policy of this computer holds the profile off")
 )
 
 var errNotForUs = errors.New("the request is for another device, profile or server")

@@ -44,6 +44,13 @@ func (c *Caller) Status(ctx context.Context) (s Status, err error) {
 	return s, c.call(ctx, "GET", "/v1/status", nil, &s)
 }
 
+// Alive asks whether the service answers at all, which it does without a chip, a
+// disk or a network. Each call is a connection of its own.
+func (c *Caller) Alive(ctx context.Context) error {
+	defer c.Close()
+	return c.call(ctx, "GET", "/v1/alive", nil, &struct{}{})
+}
+
 // Profiles lists the caller's profiles, oldest first.
 func (c *Caller) Profiles(ctx context.Context) (p []Profile, err error) {
 	return p, c.call(ctx, "GET", "/v1/profiles", nil, &p)

@@ -64,6 +64,10 @@ const (
 	CodeBusy              = "busy"
 	CodeProfileActive     = "profile_active"
 	CodeSurfaceForbidden  = "surface_forbidden"
+	CodeServerForbidden   = "server_forbidden"
+	CodeKeyForbidden      = "key_forbidden"
+	CodeMuteForbidden     = "mute_forbidden"
+	CodePINTooShort       = "pin_too_short"
 	CodeVerifyFailed      = "verify_failed"
 	CodeVerifyDismissed   = "verify_dismissed"
 	CodeVerifyTimeout     = "verify_timeout"
@@ -74,6 +78,10 @@ const (
 	CodeNotRenewable      = "key_not_renewable"
 	CodeTooManyEnrolling  = "too_many_enrollments"
 	CodeRateLimited       = "rate_limited"
+	CodeDegraded          = "service_degraded"
+	// CodeAttestationRequired is the policy of this computer; a server's is
+	// another.
+	CodeAttestationRequired = "attestation_required"
 )
 
 func httpStatus(code string) int {
@@ -82,7 +90,7 @@ func httpStatus(code string) int {
 		return http.StatusBadRequest
 	case CodeNotFound, CodeNotEnrolled:
 		return http.StatusNotFound
-	case CodeForbidden, CodeSurfaceForbidden:
+	case CodeForbidden, CodeSurfaceForbidden, CodeServerForbidden, CodeKeyForbidden, CodeMuteForbidden, CodeAttestationRequired:
 		return http.StatusForbidden
 	case CodeInternal:
 		return http.StatusInternalServerError
@@ -90,7 +98,7 @@ func httpStatus(code string) int {
 		return http.StatusBadGateway
 	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy, CodeUndelivered:
 		return http.StatusConflict
-	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage:
+	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage, CodeDegraded:
 		return http.StatusServiceUnavailable
 	case CodeRateLimited:
 		return http.StatusTooManyRequests

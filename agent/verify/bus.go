@@ -55,6 +55,15 @@ func (b Bus) dial(ctx context.Context, name string) (*line, error) {
 	return l, nil
 }
 
+// Reach says whether the bus can be reached.
+func (b Bus) Reach(ctx context.Context) error {
+	conn, err := b.open(ctx)
+	if err != nil {
+		return cause(ctx, err)
+	}
+	return conn.Close()
+}
+
 // open connects. The end of ctx ends the attempt, and not the connection: what
 // is left to say then is said by whoever closes it.
 func (b Bus) open(ctx context.Context) (*dbus.Conn, error) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 // config is the configuration file.
 type config struct {
+	Serve      serveConfig `toml:"serve"`
 	Enrollment struct {
 		Mode enroll.Mode `toml:"mode"`
 		Max  int         `toml:"max"`
@@ -32,6 +34,32 @@ type config struct {
 		Require []string `toml:"require"`
 		Roots   string   `toml:"roots"`
 	} `toml:"attestation"`
+}
+
+// serveConfig is the table [serve]: where the server is and where it listens.
+type serveConfig struct {
+	// Data is the server's directory.
+	Data string `toml:"data"`
+	// Listen and DeviceListen are HOST:PORT.
+	Listen       string `toml:"listen"`
+	DeviceListen string `toml:"device_listen"`
+	// Issuer and DeviceURL are https URLs; "" is that of the listener.
+	Issuer    string `toml:"issuer"`
+	DeviceURL string `toml:"device_url"`
+	// TLSCert and TLSKey are files, or both "".
+	TLSCert string `toml:"tls_cert"`
+	TLSKey  string `toml:"tls_key"`
+}
+
+// over takes from the file what the flags leave open. Certificate and key belong
+// together and come from one of the two.
+func (c serveConfig) over(file serveConfig) serveConfig {
+	if c.TLSCert == "" && c.TLSKey == "" {
+		c.TLSCert, c.TLSKey = file.TLSCert, file.TLSKey
+	}
+	c.Data, c.Listen, c.DeviceListen = cmp.Or(c.Data, file.Data), cmp.Or(c.Listen, file.Listen), cmp.Or(c.DeviceListen, file.DeviceListen)
+	c.Issuer, c.DeviceURL = cmp.Or(c.Issuer, file.Issuer), cmp.Or(c.DeviceURL, file.DeviceURL)
+	return c
 }
 
 // readConfig reads the file, or has the defaults where there is none. What it
@@ -70,6 +98,9 @@ func (c config) validate() error {
 	}
 	if _, err := c.lifetime(); err != nil {
 		return err
+	}
+	if (c.Serve.TLSCert == "") != (c.Serve.TLSKey == "") {
+		return problem.New(problem.BadConfig, "serve: tls_cert and tls_key go together")
 	}
 	if none := c.Attestation.None; none != noneAccept && none != noneRefuse {
 		return problem.New(problem.BadConfig, `attestation: none is "accept" or "refuse"`)

@@ -10,18 +10,18 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"countersign/protocol"
+	"countersign/systemd"
 	"countersign/tokenserver"
 )
 
 // serveFlags are the flags of serve.
 type serveFlags struct {
-	listen, deviceListen string
-	issuer, deviceURL    string
-	tlsCert, tlsKey      string
-	config               string
+	serveConfig
+	config string
 }
 
 func (c *cli) serveCommand() *cobra.Command {
@@ -30,33 +30,38 @@ func (c *cli) serveCommand() *cobra.Command {
 		Use:   "serve --data DIR --listen HOST:PORT --device-listen HOST:PORT",
 		Short: "Run the server",
 		Long: "Run the server. A directory that does not exist is made, with keys, certificates and database.\n" +
-			"Clients trust DIR/ca.pem. SIGTERM ends the server.",
+			"Clients trust DIR/ca.pem. SIGTERM ends the server. Each flag may stand in the configuration\n" +
+			"file instead, in the table [serve]; a flag wins.",
 		Args: cobra.NoArgs,
-		RunE: do(func(ctx context.Context, _ []string) error {
-			return c.withState(ctx, func(s *state) error { return c.serve(ctx, s, f) })
-		}),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conf, err := readConfig(f.config)
+			if err != nil {
+				return ran{err}
+			}
+			where := f.over(conf.Serve)
+			if where.Data == "" || where.Listen == "" || where.DeviceListen == "" {
+				return errors.New("where to serve is missing: give --data, --listen and --device-listen, or set them in the table [serve] of the --config file")
+			}
+			c.data = where.Data
+			return do(func(ctx context.Context, _ []string) error {
+				return c.withState(ctx, func(s *state) error { return c.serve(ctx, s, conf, where) })
+			})(cmd, nil)
+		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&c.data, "data", "", "the server's directory")
-	flags.StringVar(&f.listen, "listen", "", "HOST:PORT of the relying parties' API")
-	flags.StringVar(&f.deviceListen, "device-listen", "", "HOST:PORT of the device API")
-	flags.StringVar(&f.issuer, "issuer", "", "the server's name, an https URL (default: that of --listen)")
-	flags.StringVar(&f.deviceURL, "device-url", "", "where devices reach the device API (default: that of --device-listen)")
-	flags.StringVar(&f.tlsCert, "tls-cert", "", "TLS certificate chain, PEM, that system roots vouch for")
-	flags.StringVar(&f.tlsKey, "tls-key", "", "its key, PEM")
+	flags.StringVar(&f.Data, "data", "", "the server's directory")
+	flags.StringVar(&f.Listen, "listen", "", "HOST:PORT of the relying parties' API")
+	flags.StringVar(&f.DeviceListen, "device-listen", "", "HOST:PORT of the device API")
+	flags.StringVar(&f.Issuer, "issuer", "", "the server's name, an https URL (default: that of --listen)")
+	flags.StringVar(&f.DeviceURL, "device-url", "", "where devices reach the device API (default: that of --device-listen)")
+	flags.StringVar(&f.TLSCert, "tls-cert", "", "TLS certificate chain, PEM, that system roots vouch for")
+	flags.StringVar(&f.TLSKey, "tls-key", "", "its key, PEM")
 	flags.StringVar(&f.config, "config", "", "configuration file, TOML")
-	for _, name := range []string{"data", "listen", "device-listen"} {
-		_ = cmd.MarkFlagRequired(name)
-	}
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	return cmd
 }
 
-func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
-	conf, err := readConfig(f.config)
-	if err != nil {
-		return err
-	}
+func (c *cli) serve(ctx context.Context, s *state, conf config, f serveConfig) error {
 	hold, err := conf.hold()
 	if err != nil {
 		return err
@@ -79,8 +84,8 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 	}
 	log := slog.New(slog.NewTextHandler(c.errOut, nil))
 	srv, err := tokenserver.New(ctx, tokenserver.Config{
-		Store: s.store, PKI: s.pki, Listen: f.listen, DeviceListen: f.deviceListen,
-		Issuer: f.issuer, DeviceURL: f.deviceURL, TLS: cert, Enrollment: conf.policy(),
+		Store: s.store, PKI: s.pki, Listen: f.Listen, DeviceListen: f.DeviceListen,
+		Issuer: f.Issuer, DeviceURL: f.DeviceURL, TLS: cert, Enrollment: conf.policy(),
 		Attestation: conf.attestation(), AttestationRoots: conf.roots(s.roots), Hold: hold,
 		CertificateLifetime: lifetime, Logger: log,
 	})
@@ -95,7 +100,13 @@ func (c *cli) serve(ctx context.Context, s *state, f serveFlags) error {
 		return errors.Join(err, srv.Close())
 	}
 	c.announce(now)
-	return srv.Run(ctx)
+	if err := errors.Join(systemd.Status("serving "+now.Issuer), systemd.Ready()); err != nil {
+		log.Warn("the service manager does not know that the server is ready", "error", err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return srv.Run(ctx) })
+	g.Go(func() error { return systemd.Watch(ctx, log, srv.Alive) })
+	return g.Wait()
 }
 
 // lockData keeps a second server out of the directory: the links it would make
@@ -121,11 +132,11 @@ func (c *cli) announce(v served) {
 	_, _ = fmt.Fprintf(c.out, "issuer %s\ndevice %s\npin %s\nready\n", v.Issuer, v.DeviceURL, pin)
 }
 
-func (f serveFlags) certificate() (*tls.Certificate, error) {
-	if f.tlsCert == "" {
+func (c serveConfig) certificate() (*tls.Certificate, error) {
+	if c.TLSCert == "" {
 		return nil, nil //nolint:nilnil // the server makes its own
 	}
-	cert, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey)
+	cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
 	if err != nil {
 		return nil, failure{exitRefused, "bad_tls", "TLS certificate: " + err.Error(), ""}
 	}

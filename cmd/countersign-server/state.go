@@ -38,7 +38,12 @@ type state struct {
 
 // withState opens the server's directory, making what it lacks, for as long as
 // f runs.
+//
+// Root becomes the directory's owner first.
 func (c *cli) withState(ctx context.Context, f func(*state) error) (err error) {
+	if err := becomeOwner(c.data); err != nil {
+		return err
+	}
 	s, err := openState(ctx, c.data)
 	if err != nil {
 		return err

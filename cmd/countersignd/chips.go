@@ -13,6 +13,7 @@ import (
 	"countersign/hsm/piv"
 	"countersign/hsm/tpm"
 	"countersign/internal/secret"
+	"countersign/systemd"
 )
 
 // chips opens the back ends that the configuration names, the TPM first. None
@@ -57,18 +58,17 @@ func built(p hsm.Provider) error {
 	return nil
 }
 
+// The credential that holds the owner password of the TPM; the second name is
+// what it was called before there was a unit.
+const (
+	ownerName    = "countersign.tpm-owner-password"
+	oldOwnerName = "tpm-owner-password"
+)
+
 // ownerPassword reads the password when it is needed, so that it is not in
 // memory all the time; it is empty where none is configured.
 func (c config) ownerPassword() (secret.Value, error) {
-	read := func() ([]byte, error) { return os.ReadFile(c.TPMOwnerPasswordFile) }
-	if c.TPMOwnerPasswordFile == "" {
-		dir := os.Getenv("CREDENTIALS_DIRECTORY") // systemd.exec(5)
-		if dir == "" {
-			return secret.Value{}, nil
-		}
-		read = func() ([]byte, error) { return fs.ReadFile(os.DirFS(dir), "tpm-owner-password") }
-	}
-	data, err := read()
+	data, err := c.readOwnerPassword()
 	switch {
 	case err == nil:
 		return secret.New(bytes.TrimSuffix(data, []byte("\n"))), nil
@@ -76,4 +76,15 @@ func (c config) ownerPassword() (secret.Value, error) {
 		return secret.Value{}, nil // the unit has no such credential
 	}
 	return secret.Value{}, fmt.Errorf("owner password of the TPM: %w", err)
+}
+
+func (c config) readOwnerPassword() ([]byte, error) {
+	if c.TPMOwnerPasswordFile != "" {
+		return os.ReadFile(c.TPMOwnerPasswordFile)
+	}
+	data, err := systemd.Credential(ownerName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return systemd.Credential(oldOwnerName)
+	}
+	return data, err
 }

@@ -6,94 +6,106 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"os"
-	"path/filepath"
-	"time"
+	"sync"
 
-	"countersign/agent"
-	"countersign/agent/audit"
-	"countersign/agent/state"
-	"countersign/internal/version"
-	"countersign/internal/zone"
+	"golang.org/x/sync/errgroup"
+
 	"countersign/ipc"
+	"countersign/systemd"
 )
 
-// run wires the service and serves until ctx ends. It prints "ready" once the
-// socket answers, with or without its chips.
-func run(ctx context.Context, cfg config, out io.Writer) (err error) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	dir, err := state.Open(cfg.State)
+// service is the program as it runs: what answers on its socket changes when what
+// was wrong is mended.
+type service struct {
+	flags flags
+	log   *slog.Logger
+	out   io.Writer
+	// passed is the socket that systemd keeps; nil where the service makes its own.
+	passed *systemd.Socket
+	// managed says that somebody waits for notifications, and would only start
+	// again what ends.
+	managed bool
+	// announced is done once "ready" is printed.
+	announced sync.Once
+}
+
+// run serves until ctx ends. It prints "ready" once the socket answers, with or
+// without its chips.
+//
+// A service that cannot do its work, since its configuration is wrong or its state
+// cannot be opened, ends where a person started it. Under a service manager it
+// stays, says why to whoever asks, refuses everything, and tries again.
+func run(ctx context.Context, f flags, out io.Writer) error {
+	passed, err := systemd.PassedSocket()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-	keys, closeKeys, err := cfg.chips()
-	if err != nil {
-		return usageError{err}
+	s := &service{flags: f, log: slog.New(slog.NewTextHandler(os.Stderr, nil)), out: out, passed: passed, managed: systemd.Managed()}
+	w, err := s.build()
+	if err != nil && !s.managed {
+		return err
 	}
-	defer func() { err = errors.Join(err, closeKeys()) }()
-	floor, err := cfg.floor()
+	if err != nil {
+		if w, err = s.standBy(ctx, err); err != nil {
+			return err
+		}
+	}
+	if w == nil {
+		return nil // it was ended before it could begin
+	}
+	return errors.Join(s.work(ctx, w), w.close())
+}
+
+// work serves until ctx ends.
+func (s *service) work(ctx context.Context, w *works) error {
+	socket, err := s.listen(w.cfg.Socket, w.cfg.user)
 	if err != nil {
 		return err
 	}
-	verifiers, err := cfg.verifiers()
-	if err != nil {
-		return usageError{err}
-	}
-	record, err := openAudit(cfg.State)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, record.Close()) }()
-	core, err := agent.New(agent.Config{
-		Version: version.Version(), Mode: cfg.mode(), State: dir, Providers: keys, Audit: record, Log: log,
-		TimeZone: zone.Local(), ForbidCLI: cfg.ForbidCLI, Floor: floor, Verifiers: verifiers,
+	return s.serve(ctx, socket, w.handler, "serving", w.core.Run)
+}
+
+// serve answers on a socket, and keeps the service manager informed, until ctx
+// ends or one of the background does.
+func (s *service) serve(ctx context.Context, socket net.Listener, h http.Handler, status string, background ...func(context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return ipc.Serve(ctx, socket, h) })
+	s.ready(status)
+	g.Go(func() error {
+		return systemd.Watch(ctx, s.log, ipc.Dial(socket.Addr().String()).Alive)
 	})
-	if err != nil {
-		return err
+	for _, b := range background {
+		g.Go(func() error { return b(ctx) })
 	}
-	handler, err := ipc.NewHandler(log, core.Routes())
-	if err != nil {
-		return err
-	}
-	socket, err := ipc.Listen(cfg.Socket, cfg.socketMode())
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(out, "ready")
-	return serve(ctx, core, func(ctx context.Context) error { return ipc.Serve(ctx, socket, handler) })
+	return g.Wait()
 }
 
-// openAudit opens the audit log, which stands in the state directory.
-func openAudit(dir string) (*audit.Log, error) {
-	return audit.Open(filepath.Join(dir, "audit"), audit.Clock{Wall: time.Now, Boot: agent.BootTime})
-}
-
-// serve runs both halves and ends both when one ends.
-func serve(ctx context.Context, core *agent.Agent, api func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() {
-		defer cancel()
-		done <- api(ctx)
-	}()
-	err := core.Run(ctx)
-	cancel()
-	return errors.Join(err, <-done)
-}
-
-func (c config) mode() string {
-	if c.user {
-		return "user"
+// ready tells who waits for it. The socket takes connections already.
+func (s *service) ready(status string) {
+	s.announced.Do(func() { fmt.Fprintln(s.out, "ready") })
+	if err := errors.Join(systemd.Status(status), systemd.Ready()); err != nil {
+		s.log.Warn("the service manager does not know that the service is ready", "error", err)
 	}
-	return "system"
+}
+
+// listen takes connections on the socket that systemd keeps, or makes one.
+func (s *service) listen(path string, user bool) (net.Listener, error) {
+	if s.passed != nil {
+		return s.passed.Listen()
+	}
+	if path == "" {
+		return nil, usageError{errors.New("XDG_RUNTIME_DIR is not set: name the socket with --socket")}
+	}
+	return ipc.Listen(path, socketMode(user))
 }
 
 // socketMode lets every local user in where the service is the system's: the
 // kernel says who calls, and the routes say what they may.
-func (c config) socketMode() os.FileMode {
-	if c.user {
+func socketMode(user bool) os.FileMode {
+	if user {
 		return 0o600
 	}
 	return 0o666

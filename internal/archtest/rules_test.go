@@ -8,9 +8,11 @@ const module = "countersign/"
 // needs a row here, and whoever writes the row thinks about it.
 func mayImport() map[string][]string {
 	return map[string][]string{
+		"internal/owned":   {},
 		"internal/secret":  {},
 		"internal/version": {},
 		"internal/zone":    {},
+		"internal/mend":    {},
 
 		// The two contracts know nothing of each other.
 		"protocol": {"internal/secret"},
@@ -26,11 +28,13 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
+		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version", "agent/policy"},
 		"agent/audit":    {},
+		"agent/policy":   {"protocol"},
+		"agent/settings": {"agent/policy", "hsm", "internal/owned", "ipc"},
 		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
-		"agent/verify":   {},
+		"agent/verify":   {"internal/owned"},
 
 		// What the user runs knows the service's socket and nothing behind it.
 		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
@@ -60,17 +64,23 @@ func mayImport() map[string][]string {
 		"tokenserver/store/storetest":   {"protocol", "tokenserver/store", "internal/testenv"},
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
+		"systemd":   {},
+		"installer": {"session/desktop", "systemd", "internal/version"},
+
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "internal/secret", "internal/version", "internal/zone"},
-		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "internal/secret", "internal/version", "internal/zone"},
-		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "internal/secret", "internal/version"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings"},
+		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "installer", "internal/mend", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
 		"examples/relying-party": {},
 
 		"internal/archtest":   {},
+		"internal/docgen":     {"internal/testenv"},
+		"internal/packaging":  {},
 		"internal/e2e":        {"internal/testenv"},
 		"internal/testenv":    {"internal/secret"},
+		"internal/systemtest": {},
 		"internal/testreport": {},
 	}
 }
@@ -123,6 +133,7 @@ func onlyHere() map[string][]string {
 		"github.com/elastic/go-seccomp-bpf":   {"session/qr"},
 		"modernc.org/sqlite":                  {"tokenserver/store/sqlite"},
 		"github.com/pressly/goose":            {"tokenserver/store/sqlite"},
-		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server"},
+		"github.com/cpuguy83/go-md2man":       {"internal/docgen"},
+		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server", "internal/docgen"},
 	}
 }

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"errors"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"countersign/agent"
+	"countersign/agent/audit"
+	"countersign/agent/state"
+	"countersign/agent/verify"
+	"countersign/internal/version"
+	"countersign/internal/zone"
+	"countersign/ipc"
+)
+
+// works is all that a service which can do its work is made of.
+type works struct {
+	cfg     config
+	core    *agent.Agent
+	handler http.Handler
+	closers []func() error
+}
+
+// build reads the configuration and opens what it names. It touches neither chip
+// nor network. What fails leaves nothing open.
+func (s *service) build() (w *works, err error) {
+	w = &works{}
+	defer func() {
+		if err != nil {
+			w, err = nil, errors.Join(err, w.close())
+		}
+	}()
+	if w.cfg, err = s.flags.load(); err != nil {
+		return w, err
+	}
+	cfg, err := w.agentConfig()
+	if err != nil {
+		return w, err
+	}
+	cfg.Log = s.log
+	if w.core, err = agent.New(cfg); err != nil {
+		return w, err
+	}
+	w.handler, err = ipc.NewHandler(s.log, w.core.Routes())
+	return w, err
+}
+
+// agentConfig opens what the agent is made of.
+func (w *works) agentConfig() (agent.Config, error) {
+	cfg := w.cfg
+	none := agent.Config{}
+	dir, err := state.Open(cfg.State)
+	if err != nil {
+		return none, err
+	}
+	w.closers = append(w.closers, dir.Close)
+	keys, closeKeys, err := cfg.chips()
+	if err != nil {
+		return none, usageError{err}
+	}
+	w.closers = append(w.closers, closeKeys)
+	verifiers, err := cfg.verifiers()
+	if err != nil {
+		return none, usageError{err}
+	}
+	record, err := audit.Open(filepath.Join(cfg.State, "audit"), audit.Clock{Wall: time.Now, Boot: agent.BootTime})
+	if err != nil {
+		return none, err
+	}
+	w.closers = append(w.closers, record.Close)
+	return agent.Config{
+		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record,
+		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Bus: verify.Bus{}.Reach,
+	}, nil
+}
+
+// close gives back what was opened, the last first.
+func (w *works) close() error {
+	var errs []error
+	for i := len(w.closers) - 1; i >= 0; i-- {
+		errs = append(errs, w.closers[i]())
+	}
+	return errors.Join(errs...)
+}
+
+func mode(user bool) string {
+	if user {
+		return "user"
+	}
+	return "system"
+}

@@ -1,0 +1,50 @@
+package systemd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// Watch tells the service manager's watchdog that the program is alive, for as
+// long as alive says so, and returns when ctx ends. It asks three times in each
+// period, and gives alive one third of it to answer; the period is the unit's
+// WatchdogSec=. Without a watchdog it only waits.
+//
+// A program that does not answer itself gets no ping, so that the service manager
+// ends it, with the stacks of its goroutines in the log, and starts it again.
+func Watch(ctx context.Context, log *slog.Logger, alive func(context.Context) error) error {
+	period, err := daemon.SdWatchdogEnabled(false)
+	if err != nil {
+		return fmt.Errorf("systemd: watchdog: %w", err)
+	}
+	if period > 0 {
+		watch(ctx, log, period, alive, func() error { return notify(daemon.SdNotifyWatchdog) })
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func watch(ctx context.Context, log *slog.Logger, period time.Duration, alive func(context.Context) error, ping func() error) {
+	tick := time.NewTicker(period / 2)
+	defer tick.Stop()
+	for {
+		check, cancel := context.WithTimeout(ctx, period/3)
+		err := alive(check)
+		cancel()
+		if err == nil {
+			err = ping()
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Error("the service does not answer itself: the watchdog is not told that it is alive", "error", err)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
