@@ -49,6 +49,8 @@ type profile struct {
 	client *upstream.Client
 	reach  error         // of the last exchange
 	skew   time.Duration // the server's clock less ours, at the last exchange
+	// diagnosis is what was found out about the last failure.
+	diagnosis diagnosis
 	// stop ends run; retired keeps it from starting.
 	stop    context.CancelFunc
 	retired bool
@@ -250,20 +252,19 @@ func (p *profile) account() string {
 
 // trouble says in words why the profile receives nothing now; "" if it does.
 func (p *profile) trouble() string {
-	locked := p.locked()
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	locked, s := p.locked(), p.get()
 	switch {
-	case p.stored.State == state.Revoked:
-		return "the server ended this enrollment (" + p.stored.Reason + ")"
+	case s.State == state.Revoked:
+		return "the server ended this enrollment (" + s.Reason + ")"
 	case locked != nil:
 		return "held off: " + locked.Message
-	case p.stored.State == state.Suspended:
-		return "the server has suspended this device (" + p.stored.Reason + ")"
-	case p.stored.State == state.Unconfirmed:
+	case s.State == state.Suspended:
+		return "the server has suspended this device (" + s.Reason + ")"
+	case s.State == state.Unconfirmed:
 		return "waits for its code to be confirmed at the server"
-	case p.reach != nil:
-		return reachText(p.reach)
+	}
+	if fault := p.fault(); fault != nil {
+		return fault.Message
 	}
 	return ""
 }
@@ -281,7 +282,7 @@ func (p *profile) info() ipc.Profile {
 	return ipc.Profile{
 		ID: s.ID, User: s.User, Server: s.Issuer, Device: s.Device, Name: s.Name, UID: s.UID,
 		Key: keyInfo(s), State: s.State, Reason: s.Reason,
-		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt, RenewBy: p.renewBy(time.Now()), HeldOff: heldOff,
+		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt, RenewBy: p.renewBy(p.serverNow()), HeldOff: heldOff,
 	}
 }
 

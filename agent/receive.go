@@ -32,6 +32,9 @@ func (p *profile) Reached(err error) {
 		poke(p.back)
 	}
 	if client := p.clientNow(); client != nil {
+		if err == nil {
+			p.reachable(client)
+		}
 		p.mindTrust(client, err)
 	}
 	switch {

@@ -86,9 +86,8 @@ func (p *profile) learnTrust(ctx context.Context, client *upstream.Client) error
 	p.mu.Lock()
 	reach := p.reach
 	p.mu.Unlock()
-	take := func(document []byte) error { return p.adoptTrust(client, document) }
 	if upstream.Distrusted(reach) {
-		return client.TrustDocumentFromAnybody(ctx, take)
+		return p.askAnybody(ctx, client)
 	}
 	document, err := client.TrustDocument(ctx)
 	if problem, refused := errors.AsType[*protocol.Problem](err); refused && problem.Code == protocol.ProblemNotFound {
@@ -97,36 +96,62 @@ func (p *profile) learnTrust(ctx context.Context, client *upstream.Client) error
 	if err != nil {
 		return err
 	}
-	return take(document)
+	_, err = p.adoptTrust(client, document)
+	p.diagnose(func(d *diagnosis) { d.refused = err })
+	return err
 }
 
-// adoptTrust makes a statement the profile's, if it is the server's and newer than
-// what is known. One that is known already is no error.
-func (p *profile) adoptTrust(client *upstream.Client, document []byte) error {
-	p.saving.Lock()
-	defer p.saving.Unlock()
-	known := p.serverKeys()
-	t, err := protocol.ParseTrustDocument(document, known)
+// judgeTrust is the statement in a document, if it is the server's and newer than what
+// is known of s, and what the policy of this computer lets it say; nil where it is
+// known already.
+func (p *profile) judgeTrust(s state.Profile, document []byte) (*protocol.Trust, error) {
+	t, err := protocol.ParseTrustDocument(document, p.serverKeys())
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s := p.get()
 	if t.Seq == s.TrustSeq() {
-		return nil
+		return nil, nil //nolint:nilnil // there is nothing to take
 	}
 	if err := t.Follows(s.Issuer, s.TrustSeq()); err != nil {
-		return err
+		return nil, err
+	}
+	return t, p.agent.allowsMove(t)
+}
+
+// allowsMove refuses a server that moves to where the policy allows none.
+func (a *Agent) allowsMove(t *protocol.Trust) error {
+	allowed := a.cfg.Policy.Servers
+	if !allowed.AllowsIssuer(t.Issuer) {
+		return errServer(t.Issuer)
+	}
+	for _, url := range t.DeviceURLs {
+		if !allowed.AllowsURL(url) {
+			return errServer(url)
+		}
+	}
+	return nil
+}
+
+// adoptTrust makes a statement the profile's, and reports whether it is news. One that
+// is known already is no error.
+func (p *profile) adoptTrust(client *upstream.Client, document []byte) (changed bool, err error) {
+	p.saving.Lock()
+	defer p.saving.Unlock()
+	s := p.get()
+	t, err := p.judgeTrust(s, document)
+	if t == nil || err != nil {
+		return false, err
 	}
 	keys, err := t.Keys.Parse()
 	if err != nil {
-		return err
+		return false, err
 	}
 	stored := &state.Trust{Trust: *t}
 	if stored.Past, err = pastKeys(p.keysOfHistory(), keys); err != nil {
-		return err
+		return false, err
 	}
 	if err := p.agent.cfg.State.SaveTrust(&s, stored); err != nil {
-		return storageError(err)
+		return false, storageError(err)
 	}
 	p.mu.Lock()
 	p.stored.Trust, p.stored.Issuer, p.stored.DeviceURL, p.stored.Root, p.stored.JWKS = s.Trust, s.Issuer, s.DeviceURL, s.Root, s.JWKS
@@ -136,10 +161,10 @@ func (p *profile) adoptTrust(client *upstream.Client, document []byte) error {
 	p.agent.note(audit.Event{Kind: recordTrust, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"seq": strconv.FormatInt(t.Seq, 10), "server": t.Issuer}})
 	client.Keep(t.Seq)
 	if err := client.Move(p.server()); err != nil {
-		return err
+		return false, err
 	}
 	client.Wake()
-	return nil
+	return true, nil
 }
 
 // maxPast is how many keys of the past are kept.

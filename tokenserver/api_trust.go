@@ -24,6 +24,21 @@ func (s *Server) getTrust(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
+// getTime answers with the server's time, signed over the asker's nonce: who cannot
+// make a TLS connection, since its clock is wrong, learns by how much.
+func (s *Server) getTime(w http.ResponseWriter, r *http.Request) error {
+	nonce := r.URL.Query().Get("nonce")
+	if !protocol.ValidNonce(nonce) {
+		return problem.New(protocol.ProblemBadRequest, "nonce is not a base64url SHA-256")
+	}
+	compact, err := protocol.SignTime(s.pki.SignerFor(0), &protocol.ServerTime{Issuer: s.pki.NameFor(0), IssuedAt: s.now().Unix(), Nonce: nonce})
+	if err != nil {
+		return err
+	}
+	write(w, http.StatusOK, protocol.MediaTypeJOSE, []byte(compact))
+	return nil
+}
+
 // noteTrust remembers which statement a device says that it keeps, once for each.
 // That it cannot be stored now is no reason not to answer: the device says it again.
 func (s *Server) noteTrust(r *http.Request, d store.Device) {

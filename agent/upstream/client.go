@@ -44,7 +44,12 @@ type Client struct {
 	// kept is the trust statement that the device keeps, announced that of the
 	// server's last answer.
 	kept, announced atomic.Int64
-	wake            chan struct{}
+	// skew is the server's clock less ours, in nanoseconds, once clocked.
+	skew    atomic.Int64
+	clocked atomic.Bool
+	// hasty says that a login page stands in the way, which lifts at once.
+	hasty atomic.Bool
+	wake  chan struct{}
 }
 
 // link is what goes over the connections that one certificate has made to one
@@ -57,12 +62,6 @@ type link struct {
 	at atomic.Uint64
 	// over is closed when another link has taken its place.
 	over chan struct{}
-}
-
-// Network is how servers are reached. Its zero value goes by the environment.
-type Network struct {
-	// Proxy, where not nil, is that of a request's URL, as an http.Transport has it.
-	Proxy func(*http.Request) (*url.URL, error)
 }
 
 // Server is where a server is, and what it is trusted by.
@@ -159,21 +158,8 @@ func (n Network) link(cfg *tls.Config, urls []string) *link {
 }
 
 func (n Network) http(cfg *tls.Config) *http.Client {
-	proxy := n.Proxy
-	if proxy == nil {
-		proxy = http.ProxyFromEnvironment
-	}
 	return &http.Client{
-		Transport: &http.Transport{
-			Proxy:               proxy,
-			TLSClientConfig:     cfg,
-			TLSHandshakeTimeout: callTimeout,
-			// One connection carries the poll and the decisions, so that the
-			// chip signs one handshake; pings notice when it is dead.
-			ForceAttemptHTTP2: true,
-			HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
-			IdleConnTimeout:   2 * time.Minute,
-		},
+		Transport: n.transport(cfg),
 		// The device API never redirects; a redirect would carry a decision
 		// to somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -309,6 +295,8 @@ func (c *Client) do(ctx context.Context, in call, out any) (*http.Response, erro
 		err = decodeAnswer(resp, body, out)
 	}
 	if errors.Is(err, ErrUnreachable) {
+		err = l.judged(base, err)
+		c.hasty.Store(KindOf(err) == CaptivePortal)
 		// The next call tries the next URL, once, however many failed together.
 		l.at.CompareAndSwap(at, at+1)
 	}
@@ -354,9 +342,8 @@ func decodeAnswer(resp *http.Response, body []byte, out any) error {
 	p := new(protocol.Problem)
 	mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if mt != protocol.MediaTypeProblem || json.Unmarshal(body, p) != nil || !isCode(p.Code) {
-		// A proxy or a captive portal answered, not the server. Of the status
-		// line only the number is passed on: its text is anybody's.
-		return fmt.Errorf("%w: it answered with status %d", ErrUnreachable, resp.StatusCode)
+		// A proxy or a captive portal answered, not the server.
+		return fmt.Errorf("%w: %w", ErrUnreachable, odd(resp))
 	}
 	p.Status = resp.StatusCode
 	clean(p)

@@ -54,7 +54,7 @@ func verifyChain(cs tls.ConnectionState, host string, root *x509.Certificate) er
 		opts.Intermediates.AddCert(cert)
 	}
 	_, err := cs.PeerCertificates[0].Verify(opts)
-	return err
+	return timely(err, cs.PeerCertificates, host, opts.Roots)
 }
 
 // rooted is a TLS configuration that trusts some roots, or the system's where there

@@ -21,6 +21,9 @@ const (
 	// unconfirmedPause is the longest pause while the enrollment waits for its
 	// code to be confirmed: a person is at it and looks at both screens.
 	unconfirmedPause = 2 * time.Second
+	// portalPause is the longest pause behind a login page of the network: somebody
+	// is logging in just now, or will.
+	portalPause = 8 * time.Second
 )
 
 // Backoff gives growing, jittered pauses, so that a fleet does not come back
@@ -67,7 +70,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // Fetcher is what Watch polls; *Client is one. One that has Woken too, as Client
-// does, can end the pause after a failed poll.
+// does, can end the pause after a failed poll, and one that has Hasty keeps it short.
 type Fetcher interface {
 	Fetch(ctx context.Context, etag string, wait time.Duration) (list protocol.Requests, newTag string, ok bool, err error)
 }
@@ -131,6 +134,9 @@ func Watch(ctx context.Context, log *slog.Logger, f Fetcher, w Watcher) error {
 			pause := backoff.Pause()
 			if p, ok := errors.AsType[*protocol.Problem](err); ok && p.Code == protocol.ProblemUnconfirmed {
 				pause = min(pause, unconfirmedPause)
+			}
+			if h, ok := f.(interface{ Hasty() bool }); ok && h.Hasty() {
+				pause = min(pause, portalPause)
 			}
 			log.Info("poll failed", "error", err, "again_in", pause)
 			pauseFor(ctx, f, pause)

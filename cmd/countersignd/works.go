@@ -73,6 +73,7 @@ func (w *works) agentConfig() (agent.Config, error) {
 	return agent.Config{
 		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record,
 		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Bus: verify.Bus{}.Reach,
+		Network: cfg.network(),
 	}, nil
 }
 
