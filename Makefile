@@ -25,12 +25,12 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build test test-vm soak lint fmt bench bench-idle fuzz shots vuln demo clean
+.PHONY: help deps build man install package test test-vm soak lint fmt bench bench-idle fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is missing; SET=demo, test, lint, vuln or vm takes one set only
+deps: ## install what is missing; SET=demo, test, lint, package, vuln or vm takes one set only
 	@scripts/deps $(SET)
 
 # Tokens are reached through the system's PC/SC library, which takes cgo; the
@@ -41,6 +41,22 @@ build: ## build the three binaries in bin/; CGO_ENABLED=0 leaves tokens out
 	@if [ '$(CGO_ENABLED)' != 0 ]; then scripts/deps build; fi
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/countersign ./cmd/countersign-server
 	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/countersignd
+
+man: build ## write manual pages and completions to bin/manual
+	@scripts/manual
+
+# Where make install puts things, as distributions set it.
+DESTDIR    ?=
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+PARTS      ?= agent server
+
+install: ## put what make build man made into DESTDIR, below PREFIX; PARTS=agent or server
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' scripts/install-files $(PARTS)
+
+package: ## build the packages in dist/; ARCHES=amd64 builds for one architecture
+	@scripts/deps package
+	@VERSION='$(if $(filter command line environment,$(origin VERSION)),$(VERSION))' scripts/package $(ARCHES)
 
 test: ## run all tests with the race detector
 	@scripts/deps test
@@ -104,4 +120,4 @@ demo: build ## the whole job on a software TPM; AUTO=1 answers by itself
 	@AUTO='$(AUTO)' KEEP='$(KEEP)' demo/demo
 
 clean: ## remove what was built and the tools that were installed
-	rm -rf bin .tools
+	rm -rf bin dist .tools

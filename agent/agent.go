@@ -17,6 +17,8 @@ import (
 	"sync"
 
 	"countersign/agent/audit"
+	"countersign/agent/metrics"
+	"countersign/agent/policy"
 	"countersign/agent/state"
 	"countersign/hsm"
 	"countersign/protocol"
@@ -38,15 +40,17 @@ type Config struct {
 	Log   *slog.Logger
 	// TimeZone is the IANA name that display records are rendered with.
 	TimeZone string
-	// ForbidCLI refuses approvals from outside a prompt or a terminal.
-	ForbidCLI bool
-	// Floor is the least class that approving takes here; 0 leaves it to the
-	// server.
-	Floor protocol.Class
+	// Policy is what the administrator allows. The zero value locks nothing.
+	Policy policy.Policy
+	// Metrics is where counts are written; nil is nowhere.
+	Metrics *metrics.File
 	// Verifiers are how people are verified where a method of the protocol asks
 	// for more than a number and less than the PIN, by that method. Where there
 	// is none, or it is not available, the PIN takes its place.
 	Verifiers map[string]Means
+	// Bus says whether the system's message bus can be reached; nil where nobody
+	// needs it.
+	Bus func(context.Context) error
 }
 
 // Agent serves the profiles of one state directory.
@@ -59,6 +63,7 @@ type Agent struct {
 	reserved  *reservations
 	lookouts  lookouts
 	limits    limits
+	counts    *counts
 	// availability is who can be verified how.
 	availability availability
 	// unfinished are the enrollments that the last run left. They are read
@@ -73,16 +78,17 @@ type Agent struct {
 
 // New reads the state directory. It does not touch the chip or the network.
 func New(cfg Config) (*Agent, error) {
-	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), limits: newLimits(), profiles: map[string]*profile{}}
+	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), limits: newLimits(), counts: newCounts(), profiles: map[string]*profile{}}
 	a.reserved = newReservations(cfg.State, a.chips, cfg.Log)
 	a.pending = newPending(BootTime, a.publish)
 	moods, err := cfg.State.Attention()
 	if err != nil {
 		cfg.Log.Error("who was not to be prompted cannot be read: everybody's next approval takes the PIN", "error", err)
 	}
-	a.attention = newAttention(BootTime, bootID(), moods, cfg.State.SaveAttention, cfg.Log)
+	a.attention = newAttention(BootTime, bootID(), moods, cfg.Policy.Mute(maxMute), cfg.State.SaveAttention, cfg.Log)
 	a.attention.lost = err != nil
 	a.pending.ignored = a.attention.strike
+	a.pending.ended = a.counts.endedRequest
 	a.pending.quiet = func(uid uint32) string { why, _ := a.attention.standing(uid); return why }
 	stored, err := cfg.State.Profiles()
 	if err != nil {
@@ -153,6 +159,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	start(a.pending.expire)
 	start(func(ctx context.Context) { a.attention.run(ctx, a.moodChanged) })
 	start(a.reserved.sweep)
+	start(a.exportMetrics)
 	<-ctx.Done()
 	a.mu.Lock()
 	a.start = func(func(context.Context)) {}

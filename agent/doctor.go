@@ -15,6 +15,13 @@ import (
 	"countersign/ipc"
 )
 
+// Codes of doctor beside those of the keys.
+const (
+	checkServer  = "server"
+	checkClock   = "clock"
+	checkMetrics = "metrics_unwritten"
+)
+
 // clockTolerance is how far the server's clock may be from ours unmentioned.
 const clockTolerance = 2 * time.Minute
 
@@ -24,12 +31,20 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	defer cancel()
 	var checks []ipc.Check
 	for _, p := range a.chips {
-		checks = append(checks, checkChip(ctx, p)...)
+		checks = append(checks, a.checkChip(ctx, p)...)
 	}
+	if a.cfg.Bus != nil {
+		checks = append(checks, a.checkBus(a.cfg.Bus(ctx)))
+	}
+	checks = append(checks, a.checkMetrics()...)
 	checks = append(checks, a.checkVerifiers(ctx, subject(s.Peer))...)
 	for _, p := range a.visible(s) {
 		if p.get().State != state.Revoked {
 			checks = append(checks, p.checkKeys(ctx)...)
+		}
+		if locked, is := p.checkLock(); is {
+			checks = append(checks, locked)
+			continue
 		}
 		checks = append(checks, p.checkServer())
 	}
@@ -38,18 +53,19 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 
 // checkChip says whether a chip can be used, and what works less well than it
 // could.
-func checkChip(ctx context.Context, p hsm.Provider) []ipc.Check {
+func (a *Agent) checkChip(ctx context.Context, p hsm.Provider) []ipc.Check {
 	ctx, cancel := context.WithTimeout(ctx, chipTimeout)
 	defer cancel()
 	chip, err := p.Status(ctx)
 	if err != nil {
-		e := chipError(onChip(p.Name(), err))
-		return []ipc.Check{{Code: p.Name(), Status: ipc.CheckFail, Detail: e.Message, Cure: unavailableCure(p, onChip(p.Name(), err))}}
+		err = onChip(p.Name(), err)
+		c := ipc.Check{Code: p.Name(), Status: ipc.CheckFail, Detail: chipError(err).Message}
+		return []ipc.Check{a.mendChip(c, p, chip.Where, err)}
 	}
 	detail := strings.Join(strings.Fields(strings.Join([]string{chip.Where, chip.Vendor, chip.Model, chip.Firmware}, " ")), " ")
 	checks := []ipc.Check{{Code: p.Name(), Status: ipc.CheckOK, Detail: detail}}
 	for _, n := range chip.Notes {
-		checks = append(checks, ipc.Check{Code: n.Code, Status: ipc.CheckWarn, Detail: n.Text, Cure: n.Cure})
+		checks = append(checks, a.checkNote(n, chip.Where))
 	}
 	return checks
 }
@@ -77,7 +93,7 @@ func (a *Agent) checkVerifiers(ctx context.Context, s verify.Subject) []ipc.Chec
 }
 
 func (p *profile) checkServer() ipc.Check {
-	c := ipc.Check{Code: "server", Status: ipc.CheckOK, Detail: p.account() + " is connected"}
+	c := ipc.Check{Code: checkServer, Status: ipc.CheckOK, Detail: p.account() + " is connected"}
 	if trouble := p.trouble(); trouble != "" {
 		c.Status, c.Detail, c.Cure = ipc.CheckFail, p.account()+": "+trouble, "check the network, and that the server runs"
 		if p.get().State == state.Suspended {
@@ -92,7 +108,7 @@ func (p *profile) checkServer() ipc.Check {
 	skew := p.skew
 	p.mu.Unlock()
 	if skew.Abs() > clockTolerance {
-		c.Code, c.Status = "clock", ipc.CheckWarn
+		c.Code, c.Status = checkClock, ipc.CheckWarn
 		c.Detail, c.Cure = "this clock differs from the server's by "+skew.String(), "set the clock: timedatectl set-ntp true"
 	}
 	return c

@@ -40,8 +40,8 @@ func (p *profile) checkKeys(ctx context.Context) []ipc.Check {
 	} else {
 		checks = append(checks, p.checkPIN(ctx, key))
 	}
-	if p.agent.cfg.Floor >= protocol.C3 && !s.ApprovalKey.Touch {
-		checks = append(checks, p.finding(checkFloor, ipc.CheckFail, "this computer's floor is "+p.agent.cfg.Floor.String()+", which takes a touch, and the key of this profile does not ask for one: nothing can be approved", "set floor to C2 in countersignd's configuration, or enroll a token with a touch sensor: countersign enroll LINK --key piv"))
+	if p.agent.cfg.Policy.ClassFloor >= protocol.C3 && !s.ApprovalKey.Touch {
+		checks = append(checks, p.finding(checkFloor, ipc.CheckFail, "this computer's floor is "+p.agent.cfg.Policy.ClassFloor.String()+", which takes a touch, and the key of this profile does not ask for one: nothing can be approved", askAdmin+", who can set policy.class_floor to C2, or enroll a token with a touch sensor: countersign enroll LINK --key piv"))
 	}
 	if c, changed := p.checkFirmware(ctx); changed {
 		checks = append(checks, c)

@@ -35,6 +35,9 @@ func (a *Agent) redeem(ctx context.Context, s ipc.Scope, in ipc.Redemption) (ipc
 	if err != nil {
 		return ipc.Request{}, err
 	}
+	if err := p.errLocked(); err != nil {
+		return ipc.Request{}, err
+	}
 	client := p.clientNow()
 	if client == nil || p.get().State != state.Active {
 		return ipc.Request{}, ipc.Errorf(ipc.CodeServer, "see: countersign profiles", "%s", p.trouble())

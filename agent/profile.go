@@ -45,6 +45,8 @@ type profile struct {
 	client *upstream.Client
 	reach  error         // of the last exchange
 	skew   time.Duration // the server's clock less ours, at the last exchange
+	// contacted is when the server answered last, whatever it said.
+	contacted time.Time
 	// stop ends run; retired keeps it from starting.
 	stop    context.CancelFunc
 	retired bool
@@ -112,6 +114,10 @@ func (p *profile) run(ctx context.Context) {
 	defer close(ended)
 	if p.get().State == state.Revoked {
 		p.over(outer)
+		return
+	}
+	if why := p.locked(); why != nil {
+		p.agent.cfg.Log.Warn("the policy holds a profile off", "profile", p.get().ID, "code", why.Code, "reason", why.Message)
 		return
 	}
 	client, err := p.connect(ctx)
@@ -242,11 +248,14 @@ func (p *profile) account() string {
 
 // trouble says in words why the profile receives nothing now; "" if it does.
 func (p *profile) trouble() string {
+	locked := p.locked()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.stored.State == state.Revoked:
 		return "the server ended this enrollment (" + p.stored.Reason + ")"
+	case locked != nil:
+		return "held off: " + locked.Message
 	case p.stored.State == state.Suspended:
 		return "the server has suspended this device (" + p.stored.Reason + ")"
 	case p.stored.State == state.Unconfirmed:
@@ -263,10 +272,14 @@ func (p *profile) info() ipc.Profile {
 	p.mu.Lock()
 	connected := p.reach == nil
 	p.mu.Unlock()
+	heldOff := ""
+	if why := p.locked(); why != nil {
+		connected, heldOff = false, why.Code
+	}
 	return ipc.Profile{
 		ID: s.ID, User: s.User, Server: s.Issuer, Device: s.Device, Name: s.Name, UID: s.UID,
 		Key: keyInfo(s), State: s.State, Reason: s.Reason,
-		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt, RenewBy: p.renewBy(time.Now()),
+		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt, RenewBy: p.renewBy(time.Now()), HeldOff: heldOff,
 	}
 }
 

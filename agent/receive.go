@@ -26,7 +26,11 @@ func (p *profile) Reached(err error) {
 	p.mu.Lock()
 	back := err == nil && p.reach != nil
 	p.reach = err
+	if err == nil || refused {
+		p.contacted = time.Now()
+	}
 	p.mu.Unlock()
+	p.agent.counts.poll(err)
 	if back {
 		poke(p.back)
 	}
@@ -78,6 +82,9 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 	if err == nil {
 		err = p.addressed(req)
 	}
+	if err == nil && p.locked() != nil {
+		err = errHeldOff
+	}
 	if err == nil && p.blocks(req.Client.ID) {
 		err = errBlocked
 	}
@@ -96,6 +103,7 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 	}
 	switch p.agent.pending.add(it) {
 	case added:
+		p.agent.counts.received.Inc(className(req.Class))
 		p.agent.cfg.Log.Info("approval request received", "profile", s.ID, "request", req.ID, "type", req.Type, "class", req.Class)
 	case crowded:
 		p.refuse(compact, errCrowded)
@@ -108,6 +116,7 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 var (
 	errCrowded = errors.New("as many requests wait as may")
 	errBlocked = errors.New("the user has blocked this relying party")
+	errHeldOff = errors.New("the policy of this computer holds the profile off")
 )
 
 var errNotForUs = errors.New("the request is for another device, profile or server")
@@ -136,6 +145,7 @@ func (p *profile) refuse(compact string, err error) {
 	if known {
 		return
 	}
+	p.agent.counts.refusedRequest(err)
 	p.agent.note(refusedRequest(p.get(), h, err))
 	p.agent.cfg.Log.Warn("approval request refused", "profile", p.get().ID, "sha256", h, "error", err)
 }

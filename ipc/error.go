@@ -64,6 +64,10 @@ const (
 	CodeBusy              = "busy"
 	CodeProfileActive     = "profile_active"
 	CodeSurfaceForbidden  = "surface_forbidden"
+	CodeServerForbidden   = "server_forbidden"
+	CodeKeyForbidden      = "key_forbidden"
+	CodeMuteForbidden     = "mute_forbidden"
+	CodePINTooShort       = "pin_too_short"
 	CodeVerifyFailed      = "verify_failed"
 	CodeVerifyDismissed   = "verify_dismissed"
 	CodeVerifyTimeout     = "verify_timeout"
@@ -75,6 +79,9 @@ const (
 	CodeTooManyEnrolling  = "too_many_enrollments"
 	CodeRateLimited       = "rate_limited"
 	CodeDegraded          = "service_degraded"
+	// CodeAttestationRequired is the policy of this computer; a server's is
+	// another.
+	CodeAttestationRequired = "attestation_required"
 )
 
 func httpStatus(code string) int {
@@ -83,7 +90,7 @@ func httpStatus(code string) int {
 		return http.StatusBadRequest
 	case CodeNotFound, CodeNotEnrolled:
 		return http.StatusNotFound
-	case CodeForbidden, CodeSurfaceForbidden:
+	case CodeForbidden, CodeSurfaceForbidden, CodeServerForbidden, CodeKeyForbidden, CodeMuteForbidden, CodeAttestationRequired:
 		return http.StatusForbidden
 	case CodeInternal:
 		return http.StatusInternalServerError
