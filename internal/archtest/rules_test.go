@@ -77,12 +77,17 @@ func mayImport() map[string][]string {
 		"examples/relying-party": {},
 
 		"internal/archtest":   {},
+		"internal/bench":      {},
 		"internal/docgen":     {"internal/testenv"},
 		"internal/packaging":  {},
 		"internal/e2e":        {"internal/testenv"},
 		"internal/testenv":    {"internal/secret"},
 		"internal/systemtest": {},
 		"internal/testreport": {},
+
+		// What the service is measured beside has nothing of it.
+		"internal/bench/empty": {},
+		"internal/bench/hello": {},
 	}
 }
 
