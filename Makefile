@@ -10,6 +10,9 @@ BENCH    ?= .
 COUNT    ?= 1
 # How often each way to a signature is timed.
 SIGNATURES ?= 1000
+# For how long idle programs are watched, and how many approvals come before.
+WINDOW    ?= 55s
+APPROVALS ?= 1000
 # How often make soak kills the service and the server each, how many decisions
 # it sends through a bad network, and the seed of its choices where not any.
 KILLS     ?= 500
@@ -22,12 +25,12 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build test test-vm soak lint fmt bench fuzz shots vuln demo clean
+.PHONY: help deps build man install package test test-vm soak lint fmt bench bench-idle fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is missing; SET=demo, test, lint, vuln or vm takes one set only
+deps: ## install what is missing; SET=demo, test, lint, package, vuln or vm takes one set only
 	@scripts/deps $(SET)
 
 # Tokens are reached through the system's PC/SC library, which takes cgo; the
@@ -38,6 +41,22 @@ build: ## build the three binaries in bin/; CGO_ENABLED=0 leaves tokens out
 	@if [ '$(CGO_ENABLED)' != 0 ]; then scripts/deps build; fi
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/countersign ./cmd/countersign-server
 	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/countersignd
+
+man: build ## write manual pages and completions to bin/manual
+	@scripts/manual
+
+# Where make install puts things, as distributions set it.
+DESTDIR    ?=
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+PARTS      ?= agent server
+
+install: ## put what make build man made into DESTDIR, below PREFIX; PARTS=agent or server
+	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' scripts/install-files $(PARTS)
+
+package: ## build the packages in dist/; ARCHES=amd64 builds for one architecture
+	@scripts/deps package
+	@VERSION='$(if $(filter command line environment,$(origin VERSION)),$(VERSION))' scripts/package $(ARCHES)
 
 test: ## run all tests with the race detector
 	@scripts/deps test
@@ -65,11 +84,23 @@ fmt: ## format the code
 	@scripts/deps lint
 	.tools/gofumpt -w .
 
-bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
+bench: bench-idle ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
 	@scripts/deps test
 	$(GO) test -run '^$$' -bench '^BenchmarkSignatures$$' -benchtime $(SIGNATURES)x ./hsm/tpm
-	$(GO) test -run '^$$' -bench '$(BENCH)' -skip '^BenchmarkSignatures$$' -benchmem -count $(COUNT) \
+	$(GO) test -run '^$$' -bench '$(BENCH)' -skip '^Benchmark(Signatures|Idle)$$' -benchmem -count $(COUNT) \
 		$$(git grep -lE '^func Benchmark[A-Z]' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+
+STRIPPED := -ldflags '$(LDFLAGS) -s -w'
+
+bench-idle: build ## what the service costs while it waits, beside a hello-world
+	@scripts/deps test
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench/ ./internal/bench/empty ./internal/bench/hello
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench/static/ ./cmd/countersignd
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/ ./internal/bench/empty ./internal/bench/hello ./cmd/countersignd
+	CGO_ENABLED=0 $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/ ./cmd/countersign ./cmd/countersign-server
+	CGO_ENABLED=0 $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/static/ ./cmd/countersignd
+	COUNTERSIGN_WINDOW='$(WINDOW)' COUNTERSIGN_APPROVALS='$(APPROVALS)' \
+		$(GO) test -run '^$$' -bench '^BenchmarkIdle$$' -benchtime 1x -count 1 -timeout 1h ./internal/bench
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/deps test
@@ -89,4 +120,4 @@ demo: build ## the whole job on a software TPM; AUTO=1 answers by itself
 	@AUTO='$(AUTO)' KEEP='$(KEEP)' demo/demo
 
 clean: ## remove what was built and the tools that were installed
-	rm -rf bin .tools
+	rm -rf bin dist .tools

@@ -62,7 +62,7 @@ func (a *Agent) getStatus(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	return ipc.Status{
 		Version: a.cfg.Version, Mode: a.cfg.Mode, Keys: a.chips.String(),
 		Degraded: a.glimpse(r.Context(), s), Profiles: len(a.visible(s)), Pending: a.pending.waiting(s.Covers),
-		Quiet: quiet, QuietUntil: until, MutedUntil: a.mutedUntil(s.Peer.UID), Prompting: a.events.prompting(s.Peer.UID),
+		Quiet: quiet, QuietUntil: until, MutedUntil: a.mutedUntil(s.Peer.UID), Prompting: a.events.prompting(s.Peer.UID), Policy: a.policyInfo(),
 	}, nil
 }
 
@@ -130,6 +130,9 @@ func (a *Agent) resolveWith(s ipc.Scope, name string, prefer func(*profile) bool
 func (p *profile) check(ctx context.Context) error {
 	if p.get().State == state.Revoked {
 		return nil
+	}
+	if err := p.errLocked(); err != nil {
+		return err
 	}
 	if _, err := p.device().probe(ctx); errors.Is(err, hsm.ErrForeignKey) {
 		return chipError(err) // the server would hear nothing but a broken handshake

@@ -55,7 +55,9 @@ type quietness struct {
 	until time.Duration
 }
 
-func newAttention(now func() time.Duration, bootID string, stored state.Attention, save func(state.Attention) error, log *slog.Logger) *attention {
+// newAttention takes up what was stored. Prompts stay muted for most at most: the
+// policy may have become stricter.
+func newAttention(now func() time.Duration, bootID string, stored state.Attention, most time.Duration, save func(state.Attention) error, log *slog.Logger) *attention {
 	t := &attention{
 		now: now, bootID: bootID, save: save, log: log, woken: make(chan struct{}, 1),
 		users: stored.Users, told: map[uint32]quietness{},
@@ -74,6 +76,9 @@ func newAttention(now func() time.Duration, bootID string, stored state.Attentio
 				move(&m.Strikes[i], by)
 			}
 		}
+	}
+	for _, m := range t.users {
+		m.Muted = min(m.Muted, now()+most)
 	}
 	return t
 }

@@ -42,7 +42,7 @@ func watch(t *testing.T, boot string, stored state.Attention) *watched {
 	t.Helper()
 	began := time.Now()
 	w := &watched{}
-	w.attention = newAttention(func() time.Duration { return time.Hour + time.Since(began) }, boot, stored,
+	w.attention = newAttention(func() time.Duration { return time.Hour + time.Since(began) }, boot, stored, maxMute,
 		w.disk.save, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
@@ -153,7 +153,7 @@ func TestSilenceSurvives(t *testing.T) {
 				if boot == "other" {
 					clock = func() time.Duration { return time.Since(began) }
 				}
-				after := newAttention(clock, boot, stored, before.save, before.log)
+				after := newAttention(clock, boot, stored, maxMute, before.save, before.log)
 				why, left := after.standing(testUID)
 				if why != ipc.QuietTooMany || left != silence-time.Minute || after.floor(testUID) != protocol.C2 || after.muted(testUID) != 59*time.Minute {
 					t.Errorf("%q for %v, floor %v, muted %v", why, left, after.floor(testUID), after.muted(testUID))
@@ -219,7 +219,7 @@ func (r *roomy) of(uid uint32) *state.Mood { return r.all().Users[uid] }
 func TestSilenceIsStoredInTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := &roomy{full: true}
-		w := newAttention(BootTime, "b", state.Attention{}, disk.save, slog.New(slog.DiscardHandler))
+		w := newAttention(BootTime, "b", state.Attention{}, maxMute, disk.save, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go w.run(ctx, func(uint32, string) {})
@@ -246,7 +246,7 @@ func TestSilenceIsStoredInTheEnd(t *testing.T) {
 // TestMuteIsDurableOrRefused asks without a run that would store it later.
 func TestMuteIsDurableOrRefused(t *testing.T) {
 	disk := &roomy{}
-	w := newAttention(func() time.Duration { return time.Hour }, "b", state.Attention{}, disk.save, slog.New(slog.DiscardHandler))
+	w := newAttention(func() time.Duration { return time.Hour }, "b", state.Attention{}, maxMute, disk.save, slog.New(slog.DiscardHandler))
 	if err := w.mute(testUID, time.Hour); err != nil {
 		t.Fatal(err)
 	}

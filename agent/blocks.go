@@ -76,6 +76,9 @@ func (a *Agent) deleteBlock(_ http.ResponseWriter, r *http.Request, s ipc.Scope)
 		return nil, ipc.Errorf(ipc.CodeNotFound, "see: countersign blocks", "no such relying party is blocked here")
 	}
 	b := stored.Blocked[i]
+	if err := p.errLocked(); err != nil {
+		return nil, err
+	}
 	client := p.clientNow()
 	if client == nil {
 		return nil, serverError(fmt.Errorf("%w: %w", upstream.ErrUnreachable, errNeverReached))

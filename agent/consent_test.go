@@ -81,7 +81,7 @@ func TestLocalPolicyOnlyRaises(t *testing.T) {
 		protocol.C1: {protocol.C2, protocol.C3}, // there is no number to type
 		protocol.C2: {protocol.C2, protocol.C3},
 	} {
-		k.agent.cfg.Floor = floor
+		k.agent.cfg.Policy.ClassFloor = floor
 		for i, id := range []string{"low", "high"} {
 			it, _, err := k.agent.pending.show(scopeOf(testUID), id)
 			if err != nil || k.agent.floor(it) != want[i] {

@@ -43,6 +43,7 @@ func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answ
 		return ipc.Result{}, told(chipError(err), err)
 	}
 	a.pending.settle(it, claim, statusUnconfirmed)
+	a.counts.decided.Inc(entry.Verb, className(it.req.Class))
 	if entry.Verb == protocol.Deny {
 		a.denied(p, it, entry.Reason)
 	}
@@ -72,6 +73,9 @@ func (a *Agent) denied(p *profile, it *item, reason string) {
 
 // commit checks the answer, has the chip sign the decision and stores it.
 func (a *Agent) commit(ctx context.Context, s ipc.Scope, p *profile, it *item, ans ipc.Answer) (state.Entry, error) {
+	if err := p.errLocked(); err != nil {
+		return state.Entry{}, err
+	}
 	d, err := a.draft(it, ans, p.approval().Protection())
 	if err != nil {
 		return state.Entry{}, err
@@ -188,7 +192,9 @@ func (a *Agent) demand(it *item, ans ipc.Answer, key hsm.Protection, d *protocol
 	switch {
 	case !slices.Contains(protocol.Methods(), req.Method):
 		return ipc.Errorf(ipc.CodeMethodUnsupported, "upgrade countersignd, or have another type of transaction started", "this service cannot verify anybody by %s", req.Method)
-	case ans.Surface == protocol.SurfaceCLI && (a.cfg.ForbidCLI || req.HighValue):
+	case !a.cfg.Policy.AllowsSurface(ans.Surface):
+		return errSurface(a.cfg.Policy)
+	case ans.Surface == protocol.SurfaceCLI && req.HighValue:
 		return ipc.Errorf(ipc.CodeSurfaceForbidden, "approve it in the prompt or in a terminal", "this request may not be approved by a program")
 	case len(ans.Number) != req.Digits() || strings.Trim(ans.Number, "0123456789") != "":
 		return ipc.Errorf(ipc.CodeNumberRequired, "type the number that "+req.Client.Name+" shows", "approving takes a number of %d digits", req.Digits())

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"countersign/agent/policy"
 	"countersign/agent/state"
 	"countersign/hsm"
 	"countersign/internal/secret"
@@ -21,10 +22,10 @@ func TestDemand(t *testing.T) {
 	for _, class := range classes {
 		for _, surface := range []string{protocol.SurfacePrompt, protocol.SurfaceTTY, protocol.SurfaceCLI, "", "root"} {
 			for _, high := range []bool{false, true} {
-				for _, forbid := range []bool{false, true} {
+				for _, where := range append(policy.Approvals(), "") {
 					for _, number := range []string{"", "123456", "12345", "1234567", "12a456", "１２"} {
 						for _, pin := range []string{"", testPIN, "12345", strings.Repeat("1", 64)} {
-							k.agent.cfg.ForbidCLI = forbid
+							k.agent.cfg.Policy.LocalApprovals = where
 							for _, touch := range []bool{false, true} {
 								checkDemand(t, k, class, surface, high, number, pin, touch)
 							}
@@ -53,9 +54,12 @@ func checkDemand(t *testing.T, k *kit, class protocol.Class, surface string, hig
 	if class == protocol.C0 {
 		numberGood = number == ""
 	}
-	surfaceGood := surface == protocol.SurfacePrompt || surface == protocol.SurfaceTTY || surface == protocol.SurfaceCLI && !high && !k.agent.cfg.ForbidCLI
+	where := k.agent.cfg.Policy.LocalApprovals
+	surfaceGood := surface == protocol.SurfacePrompt ||
+		surface == protocol.SurfaceTTY && where != policy.InPrompts ||
+		surface == protocol.SurfaceCLI && !high && (where == "" || where == policy.Anywhere)
 	good := (class < protocol.C3 || touch) && numberGood && surfaceGood && (class < protocol.C2 || pin == testPIN)
-	name := fmt.Sprintf("%v by %q, high value %v, no cli %v, number %q, PIN of %d, touch %v", class, surface, high, k.agent.cfg.ForbidCLI, number, len(pin), touch)
+	name := fmt.Sprintf("%v by %q, high value %v, approvals in %q, number %q, PIN of %d, touch %v", class, surface, high, where, number, len(pin), touch)
 	if (err == nil) != good {
 		t.Errorf("%s: %v", name, err)
 	}

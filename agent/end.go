@@ -111,6 +111,14 @@ func (p *profile) finish(ctx context.Context, force bool) error {
 // profile is marked: what the server says next decides.
 func (p *profile) leave(ctx context.Context) error {
 	client := p.clientNow()
+	if client == nil && p.locked() != nil {
+		// This is the one thing that a profile which is held off is let to say.
+		var err error
+		if client, err = p.connect(ctx); err != nil {
+			return err
+		}
+		defer client.Close()
+	}
 	if client == nil {
 		return errors.Join(upstream.ErrUnreachable, errNeverReached)
 	}

@@ -61,6 +61,12 @@ func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.
 	if err != nil {
 		return ipc.Enrolled{}, err
 	}
+	if err := a.allows(uri.Server, p); err != nil {
+		return ipc.Enrolled{}, err
+	}
+	if err := a.checkNewPIN(in.PIN, longerPIN); err != nil {
+		return ipc.Enrolled{}, err
+	}
 	if err := a.admitAttempt(uid); err != nil {
 		return ipc.Enrolled{}, err
 	}
@@ -79,7 +85,7 @@ func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.
 
 // run does what follows once the keys are durable.
 func (n *enrolling) run(ctx context.Context) (ipc.Enrolled, error) {
-	n.client = upstream.ForEnrollment(n.Server, n.CA)
+	n.client = n.agent.cfg.Network.ForEnrollment(n.Server, n.CA)
 	defer n.client.Close()
 	err := n.begin(ctx)
 	if err == nil {
@@ -91,7 +97,7 @@ func (n *enrolling) run(ctx context.Context) (ipc.Enrolled, error) {
 	}
 	enrolled, err := n.finish(ctx)
 	if err == nil {
-		return enrolled, nil
+		return enrolled, n.agent.worksAt(enrolled.Profile)
 	}
 	if refused(err) {
 		return ipc.Enrolled{}, errors.Join(told(stepError(err), err), n.abandon())
@@ -124,7 +130,7 @@ func checkEnrollment(in ipc.Enrollment) (protocol.EnrollURI, error) {
 func (a *Agent) plan(ctx context.Context, in ipc.Enrollment) (plan, error) {
 	kind, token, _ := strings.Cut(in.Key, ":")
 	if kind == "" {
-		kind = a.chips[0].Name()
+		kind = a.preferred().Name()
 	}
 	approval, ok := a.chips.find(kind)
 	if !ok {
@@ -134,7 +140,7 @@ func (a *Agent) plan(ctx context.Context, in ipc.Enrollment) (plan, error) {
 		PINBound: true, Touch: in.Touch, Algorithm: hsm.Algorithm(in.Algorithm), Token: token, KeepAdmin: in.KeepAdmin,
 	}}
 	if kind != kindTPM {
-		if tpm, ok := a.chips.usable(ctx, kindTPM); ok {
+		if tpm, ok := a.chips.usable(ctx, kindTPM); ok && a.cfg.Policy.AllowsKey(kindTPM) {
 			p.device = tpm
 		}
 	}
@@ -191,6 +197,9 @@ func (n *enrolling) begin(ctx context.Context) error {
 }
 
 func (n *enrolling) start(ctx context.Context) (started protocol.EnrollmentStarted, err error) {
+	if err := n.allowed(); err != nil {
+		return started, err
+	}
 	body := n.Start
 	body.Succeeds = n.predecessor(ctx)
 	for {

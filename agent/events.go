@@ -68,6 +68,8 @@ func reasonOf(err error) string {
 	switch {
 	case errors.Is(err, errBlocked):
 		return "blocked"
+	case errors.Is(err, errHeldOff):
+		return "held_off"
 	case errors.Is(err, errCrowded):
 		return "crowded"
 	case errors.Is(err, errNotForUs):

@@ -40,8 +40,8 @@ func (p *profile) checkKeys(ctx context.Context) []ipc.Check {
 	} else {
 		checks = append(checks, p.checkPIN(ctx, key))
 	}
-	if p.agent.cfg.Floor >= protocol.C3 && !s.ApprovalKey.Touch {
-		checks = append(checks, p.finding(checkFloor, ipc.CheckFail, "this computer's floor is "+p.agent.cfg.Floor.String()+", which takes a touch, and the key of this profile does not ask for one: nothing can be approved", "set floor to C2 in countersignd's configuration, or enroll a token with a touch sensor: countersign enroll LINK --key piv"))
+	if p.agent.cfg.Policy.ClassFloor >= protocol.C3 && !s.ApprovalKey.Touch {
+		checks = append(checks, p.finding(checkFloor, ipc.CheckFail, "this computer's floor is "+p.agent.cfg.Policy.ClassFloor.String()+", which takes a touch, and the key of this profile does not ask for one: nothing can be approved", askAdmin+", who can set policy.class_floor to C2, or enroll a token with a touch sensor: countersign enroll LINK --key piv"))
 	}
 	if c, changed := p.checkFirmware(ctx); changed {
 		checks = append(checks, c)
@@ -49,7 +49,7 @@ func (p *profile) checkKeys(ctx context.Context) []ipc.Check {
 	if hsm.Counter(s.ApprovalKey.Counter) == hsm.CounterLockout {
 		checks = append(checks, p.finding(checkSharedLockout, ipc.CheckWarn, "wrong PINs are limited only by the lockout that the whole TPM shares, and its owner can reset it", "give countersignd the owner password of the TPM, or a TPM with PIN indices; then "+reenroll(s)))
 	}
-	checks = append(checks, p.checkCertificates(time.Now())...)
+	checks = append(checks, p.checkCertificates(p.serverNow())...)
 	if !s.Verdict.Attested {
 		checks = append(checks, p.finding(checkUnattested, ipc.CheckWarn, "the server has no proof of where these keys live: "+keyInfo(s).Unattested, "mend what that says; then "+reenroll(s)))
 	}

@@ -145,7 +145,7 @@ func (m *machine) enroll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	client := upstream.ForEnrollment(m.fleet.Server, m.fleet.CA)
+	client := m.agent.cfg.Network.ForEnrollment(m.fleet.Server, m.fleet.CA)
 	defer client.Close()
 	if err := m.begin(ctx, client, e, token); err != nil {
 		return err
@@ -309,11 +309,14 @@ func (m *machine) adopt(e *state.MachineEnrollment, done protocol.MachineEnrolle
 	if err := certifies(unblob(done.Chain), e.Start.CSR, protocol.RoleMachine); err != nil {
 		return err
 	}
+	if _, err := protocol.ParseJWKS(done.JWKS); err != nil {
+		return err
+	}
 	if !validID(done.Machine) || !protocol.ValidIssuer(done.Issuer) || !protocol.ValidIssuer(done.DeviceURL) {
 		return errBadAnswer
 	}
 	s := &state.Machine{
-		ID: done.Machine, Server: m.fleet.Server, CA: m.fleet.CA, Issuer: done.Issuer, DeviceURL: done.DeviceURL, Root: root,
+		ID: done.Machine, Server: m.fleet.Server, CA: m.fleet.CA, Issuer: done.Issuer, DeviceURL: done.DeviceURL, Root: root, JWKS: done.JWKS,
 		EK: protocol.EKName(e.Start.EK), Endorsement: done.Endorsement, Key: e.Key, Chain: unblob(done.Chain), EnrolledAt: time.Now().UTC(),
 	}
 	if err := m.agent.cfg.State.SaveMachine(s); err != nil {

@@ -22,13 +22,13 @@ func (a *Agent) machineReport(ctx context.Context) protocol.MachineReport {
 		Agent: a.cfg.Version, OS: os, OSVersion: version, Kernel: kernel, Checks: []protocol.MachineCheck{},
 		Counts: a.machineCounts(), Policy: protocol.MachinePolicy{Hash: a.cfg.Fleet.Policy},
 	}
-	if a.cfg.Floor.Valid() {
-		r.Policy.Floor = a.cfg.Floor.String()
+	if a.cfg.Policy.ClassFloor > protocol.C0 {
+		r.Policy.Floor = a.cfg.Policy.ClassFloor.String()
 	}
 	if m := a.machine.stored(); m != nil {
 		r.Chip = protocol.Chip{Vendor: m.Key.Chip.Vendor, Model: m.Key.Chip.Model, Firmware: m.Key.Chip.Firmware}
 	}
-	for _, c := range append(a.checkChips(ctx), checkProfiles(ctx, a.all())...) {
+	for _, c := range append(a.checkComputer(ctx), checkProfiles(ctx, a.all())...) {
 		r.Checks = worse(r.Checks, c)
 	}
 	slices.SortFunc(r.Checks, func(x, y protocol.MachineCheck) int { return strings.Compare(x.Code, y.Code) })

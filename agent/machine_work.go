@@ -16,9 +16,9 @@ import (
 
 const (
 	// reportEvery is how often a machine reports whatever happens, give or take a
-	// tenth, and lookEvery how often it looks whether there is news.
+	// tenth, and machineLook how often it looks whether there is news.
 	reportEvery = 6 * time.Hour
-	lookEvery   = 10 * time.Minute
+	machineLook = 10 * time.Minute
 	// reportSettle is how long it waits for more news before it tells.
 	reportSettle = 5 * time.Second
 )
@@ -33,7 +33,7 @@ func (m *machine) work(ctx context.Context) {
 	key, err := newLazyKey(m.tpm(), s.Key.KeyFacts, s.Key.Reference, s.Chain)
 	var client *upstream.Client
 	if err == nil {
-		client, err = upstream.ForDevice(s.DeviceURL, s.Root, m.certificate(ctx, key))
+		client, err = m.agent.cfg.Network.ForDevice(upstream.Server{URLs: s.URLs(), Roots: s.Roots()}, m.certificate(ctx, key))
 	}
 	if err != nil {
 		m.agent.cfg.Log.Error("the machine's enrollment cannot be used", "error", err)
@@ -41,6 +41,8 @@ func (m *machine) work(ctx context.Context) {
 		return
 	}
 	defer client.Close()
+	_, kept := s.ServerName()
+	client.Keep(kept)
 	m.next = time.Time{}
 	for ctx.Err() == nil && m.stored() != nil {
 		m.rest(ctx, m.turn(ctx, client, key))
@@ -70,10 +72,13 @@ func (m *machine) rest(ctx context.Context, pause time.Duration) {
 // turn does what is due, and returns how long to wait for the next.
 func (m *machine) turn(ctx context.Context, client *upstream.Client, key *lazyKey) time.Duration {
 	err := m.duties(ctx, client, key)
+	if upstream.Distrusted(err) && m.askAnybody(ctx, client) {
+		err = m.duties(ctx, client, key)
+	}
 	switch problem, final := upstream.Final(err); {
 	case err == nil:
 		m.backoff.reset()
-		return lookEvery
+		return machineLook
 	case ctx.Err() != nil:
 		return 0
 	case final:
@@ -123,7 +128,11 @@ func (m *machine) duties(ctx context.Context, client *upstream.Client, key *lazy
 	if err := m.renew(ctx, client, key); err != nil {
 		return err
 	}
-	return m.tell(ctx, client)
+	if err := m.tell(ctx, client); err != nil {
+		return err
+	}
+	m.listen(ctx, client)
+	return nil
 }
 
 func (m *machine) find(ctx context.Context, key *lazyKey) error {

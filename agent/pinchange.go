@@ -7,7 +7,6 @@ import (
 
 	"countersign/agent/state"
 	"countersign/hsm"
-	"countersign/internal/secret"
 	"countersign/ipc"
 )
 
@@ -56,10 +55,14 @@ func checkPINChange(p *profile, in ipc.PINChange) error {
 	if st := p.get().State; st != state.Active {
 		return ipc.Errorf(ipc.CodeNotEnrolled, "see: countersign profiles", "the profile is %s, and a PIN is changed while it is active", st)
 	}
-	for _, pin := range []secret.Value{in.Old, in.New} {
-		if err := checkPIN(pin); err != nil {
-			return err
-		}
+	if err := p.errLocked(); err != nil {
+		return err
+	}
+	if err := checkPIN(in.Old); err != nil {
+		return err
+	}
+	if err := p.agent.checkNewPIN(in.New, longerPIN); err != nil {
+		return err
 	}
 	if bytes.Equal(in.Old.Reveal(), in.New.Reveal()) {
 		return ipc.Errorf(ipc.CodeBadPIN, "choose another", "the new PIN is the present one")

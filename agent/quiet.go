@@ -74,6 +74,9 @@ func (a *Agent) postMute(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (a
 	if in.Seconds < 0 || in.Seconds > int64(maxMute/time.Second) {
 		return nil, ipc.Errorf(ipc.CodeBadRequest, "", "prompts can be muted for at most %v", maxMute)
 	}
+	if err := a.checkMute(d); err != nil {
+		return nil, err
+	}
 	if err := a.attention.mute(s.Peer.UID, d); err != nil {
 		return nil, storageError(err)
 	}

@@ -32,6 +32,9 @@ func (a *Agent) renewKeys(ctx context.Context, s ipc.Scope, name string, in ipc.
 	if st := p.get().State; st != state.Active {
 		return out, ipc.Errorf(ipc.CodeNotEnrolled, "see: countersign profiles", "the profile is %s, and keys are renewed while it is active", st)
 	}
+	if err := p.errLocked(); err != nil {
+		return out, err
+	}
 	onToken := p.device().facts.Provider != kindTPM
 	if in.DeviceOnly && onToken {
 		return out, ipc.Errorf(ipc.CodeNotRenewable, reenroll(p.get()), "a device key on a token is not renewed by itself")
@@ -52,7 +55,8 @@ func (a *Agent) renewKeys(ctx context.Context, s ipc.Scope, name string, in ipc.
 }
 
 func (p *profile) renewApproval(ctx context.Context, s ipc.Scope, in ipc.Renewal) (ipc.RenewedKey, error) {
-	if err := checkPIN(in.PIN); err != nil {
+	// The new key gets the same PIN.
+	if err := p.agent.checkNewPIN(in.PIN, "first: countersign pin change "+p.get().ID); err != nil {
 		return ipc.RenewedKey{}, err
 	}
 	if err := p.pins.wait(ctx, true); err != nil {

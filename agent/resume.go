@@ -13,7 +13,7 @@ import (
 // resumeEnrollment goes on with what a crash or the network interrupted, until
 // the server has said yes or no.
 func (a *Agent) resumeEnrollment(ctx context.Context, e *state.Enrollment) {
-	n := &enrolling{Enrollment: e, agent: a, client: upstream.ForEnrollment(e.Server, e.CA), log: a.cfg.Log.With("server", e.Server)}
+	n := &enrolling{Enrollment: e, agent: a, client: a.cfg.Network.ForEnrollment(e.Server, e.CA), log: a.cfg.Log.With("server", e.Server)}
 	defer n.client.Close()
 	var backoff upstream.Backoff
 	for ctx.Err() == nil {
@@ -37,15 +37,19 @@ func (a *Agent) resumeEnrollment(ctx context.Context, e *state.Enrollment) {
 var errNeedsPerson = errors.New("the token proves nothing without its PIN, and nobody is there to type it")
 
 // hopeless reports whether trying again brings nothing: the server said no, the
-// keys are gone, or it takes a person.
+// policy does, the keys are gone, or it takes a person.
 func hopeless(err error) bool {
-	return refused(err) || errors.Is(err, errNeedsPerson) || errors.Is(err, hsm.ErrForeignKey)
+	_, locked := errors.AsType[*lockedError](err)
+	return locked || refused(err) || errors.Is(err, errNeedsPerson) || errors.Is(err, hsm.ErrForeignKey)
 }
 
 // resume does what is left of the steps.
 func (n *enrolling) resume(ctx context.Context) error {
 	// The keys are durable, so the sweeper must not take them for leftovers.
 	if err := n.agent.reserved.settle(n.Reserved); err != nil {
+		return err
+	}
+	if err := n.allowed(); err != nil {
 		return err
 	}
 	if !n.provable() {

@@ -36,8 +36,12 @@ func (m *machine) governs(s state.Profile) bool {
 	if m.fleet.Server == "" {
 		return false
 	}
-	own := m.stored()
-	return own != nil && own.Issuer == s.Issuer || strings.TrimSuffix(s.DeviceURL, "/") == strings.TrimSuffix(m.fleet.Server, "/")
+	if own := m.stored(); own != nil {
+		if name, _ := own.ServerName(); name == s.Issuer {
+			return true
+		}
+	}
+	return strings.TrimSuffix(s.DeviceURL, "/") == strings.TrimSuffix(m.fleet.Server, "/")
 }
 
 // setUp tells the session helper of a user that they have got their enrollment at

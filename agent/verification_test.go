@@ -158,7 +158,7 @@ func TestPINInsteadOfVerification(t *testing.T) {
 	}{
 		"an alternative": {class: protocol.C1, offer: ipc.VerifyPlugin},
 		"class C2":       {class: protocol.C2},
-		"local floor":    {class: protocol.C1, change: func(v *verifyKit) { v.agent.cfg.Floor = protocol.C2 }},
+		"local floor":    {class: protocol.C1, change: func(v *verifyKit) { v.agent.cfg.Policy.ClassFloor = protocol.C2 }},
 		"asked too much": {class: protocol.C1, change: func(v *verifyKit) {
 			for range 3 {
 				v.agent.attention.strike(testUID)

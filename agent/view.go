@@ -29,7 +29,7 @@ func render(it *item, v ipc.View) (protocol.Record, error) {
 // floor is the least class that approving a request takes here. It is never
 // below the server's: local policy and what was asked of late only raise it.
 func (a *Agent) floor(it *item) protocol.Class {
-	class := max(it.req.Class, a.cfg.Floor, a.attention.floor(it.uid))
+	class := max(it.req.Class, a.cfg.Policy.ClassFloor, a.attention.floor(it.uid))
 	if class > protocol.C0 && it.req.Digits() == 0 {
 		return max(class, protocol.C2) // there is no number to type: the PIN it is
 	}

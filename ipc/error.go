@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -37,6 +38,14 @@ const (
 	CodeUnreachable       = "service_unreachable"
 	CodeServer            = "server_unreachable"
 	CodeServerRefused     = "server_refused"
+	CodeNameUnresolved    = "name_unresolved"
+	CodeProxyUnreachable  = "proxy_unreachable"
+	CodeProxyRefused      = "proxy_refused"
+	CodeProxyAuth         = "proxy_authentication"
+	CodeCaptivePortal     = "captive_portal"
+	CodeIntercepted       = "intercepted"
+	CodeClock             = "clock"
+	CodeServerCertificate = "server_certificate"
 	CodeNotDecidable      = "not_pending"
 	CodeMismatch          = "display_mismatch"
 	CodeMethodUnsupported = "method_unsupported"
@@ -64,6 +73,10 @@ const (
 	CodeBusy              = "busy"
 	CodeProfileActive     = "profile_active"
 	CodeSurfaceForbidden  = "surface_forbidden"
+	CodeServerForbidden   = "server_forbidden"
+	CodeKeyForbidden      = "key_forbidden"
+	CodeMuteForbidden     = "mute_forbidden"
+	CodePINTooShort       = "pin_too_short"
 	CodeVerifyFailed      = "verify_failed"
 	CodeVerifyDismissed   = "verify_dismissed"
 	CodeVerifyTimeout     = "verify_timeout"
@@ -75,6 +88,9 @@ const (
 	CodeTooManyEnrolling  = "too_many_enrollments"
 	CodeRateLimited       = "rate_limited"
 	CodeDegraded          = "service_degraded"
+	// CodeAttestationRequired is the policy of this computer; a server's is
+	// another.
+	CodeAttestationRequired = "attestation_required"
 )
 
 func httpStatus(code string) int {
@@ -83,12 +99,15 @@ func httpStatus(code string) int {
 		return http.StatusBadRequest
 	case CodeNotFound, CodeNotEnrolled:
 		return http.StatusNotFound
-	case CodeForbidden, CodeSurfaceForbidden:
+	case CodeForbidden, CodeSurfaceForbidden, CodeServerForbidden, CodeKeyForbidden, CodeMuteForbidden, CodeAttestationRequired:
 		return http.StatusForbidden
 	case CodeInternal:
 		return http.StatusInternalServerError
-	case CodeServer:
+	}
+	if NotReached(code) {
 		return http.StatusBadGateway
+	}
+	switch code {
 	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy, CodeUndelivered:
 		return http.StatusConflict
 	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage, CodeDegraded:
@@ -123,4 +142,13 @@ func writeError(w http.ResponseWriter, e *Error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(httpStatus(e.Code))
 	_ = json.NewEncoder(w).Encode(errorBody{e})
+}
+
+// NotReached reports whether a code says that the Token Server was not reached,
+// whatever stands in the way.
+func NotReached(code string) bool {
+	return slices.Contains([]string{
+		CodeServer, CodeNameUnresolved, CodeProxyUnreachable, CodeProxyRefused, CodeProxyAuth, CodeCaptivePortal, CodeIntercepted,
+		CodeClock, CodeServerCertificate,
+	}, code)
 }

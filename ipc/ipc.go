@@ -64,6 +64,8 @@ type Status struct {
 	// Prompting says that a session helper of the caller can ask now: it is in
 	// an active, local, unlocked session, or on a terminal.
 	Prompting bool `json:"prompting"`
+	// Policy is what the administrator of this computer allows; nil is not known.
+	Policy *Policy `json:"policy,omitempty"`
 }
 
 // Profile is one user at one Token Server, on this device.
@@ -85,6 +87,9 @@ type Profile struct {
 	// RenewBy is when the certificate of the approval key ends, once it is time
 	// that its owner renews it.
 	RenewBy *time.Time `json:"renew_by,omitempty"`
+	// HeldOff is the code of why this computer's policy lets the profile do
+	// nothing; "" where it works.
+	HeldOff string `json:"held_off,omitempty"`
 	// UID is the owner.
 	UID uint32 `json:"uid"`
 }
@@ -316,6 +321,18 @@ type Check struct {
 	// Status is CheckOK, CheckWarn or CheckFail.
 	Status string `json:"status"`
 	Detail string `json:"detail"`
-	// Cure is the command or step that mends it.
+	// Cure is the command or step that mends it, in words.
 	Cure string `json:"cure"`
+	// Command is the line for a shell that does what Cure says, where one does.
+	Command string `json:"command,omitempty"`
+}
+
+// Mended is the check with the way to mend what it found: in words, and where one
+// does it, the command, which then ends the words too.
+func (c Check) Mended(words, command string) Check {
+	c.Cure, c.Command = words, command
+	if command != "" {
+		c.Cure += ": " + command
+	}
+	return c
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
@@ -59,45 +58,13 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// dialAs connects as another user, from a thread that becomes that user and
-// then ends: the kernel records who called connect.
+// dialAs connects as a user, which takes root for another than the test's own.
 func dialAs(t *testing.T, socket string, uid uint32) net.Conn {
 	t.Helper()
-	if int(uid) == os.Getuid() {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return conn
-	}
-	if os.Getuid() != 0 {
+	if os.Getuid() != 0 && int(uid) != os.Getuid() {
 		t.Skip("only root can call as another user")
 	}
-	type result struct {
-		fd  int
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err == nil {
-			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
-				err = errno
-			}
-		}
-		if err == nil {
-			err = unix.Connect(fd, &unix.SockaddrUnix{Name: socket})
-		}
-		done <- result{fd, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	f := os.NewFile(uintptr(r.fd), "socket")
-	defer f.Close()
-	conn, err := net.FileConn(f)
+	conn, err := testenv.DialAs(socket, int(uid))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,10 @@ type MachineEnrolled struct {
 	DeviceURL string `json:"device_url"`
 	// Chain is DER, leaf first, root last.
 	Chain []Blob `json:"chain"`
-	// Endorsement is one of the Endorsement constants.
+	// JWKS are the server's keys as PathJWKS answers them: with them the machine
+	// verifies what the server says of its own names and keys.
+	JWKS []byte `json:"jwks"`
+	// Endorsement is one of the constants below.
 	Endorsement string `json:"endorsement"`
 }
 

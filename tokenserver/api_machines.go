@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 
 	"countersign/protocol"
 	"countersign/tokenserver/pki"
@@ -40,7 +41,22 @@ func (s *Server) machineOf(ever bool, h machineHandler) handler {
 		if err != nil {
 			return problem.New(protocol.ProblemUnauthorized, "the client certificate's key is not on P-256")
 		}
-		return h(w, r, key, cert)
+		if err := h(w, r, key, cert); err != nil {
+			return err
+		}
+		s.noteMachineTrust(r, key)
+		return nil
+	}
+}
+
+// noteMachineTrust is noteTrust for a machine.
+func (s *Server) noteMachineTrust(r *http.Request, key string) {
+	seq, err := strconv.ParseInt(r.Header.Get(protocol.HeaderTrust), 10, 64)
+	if err != nil || seq <= 0 || seq > s.pki.Seq() {
+		return
+	}
+	if err := s.machines.NoteTrust(r.Context(), key, seq); err != nil {
+		s.log.Warn("not stored which names and keys a machine knows", "err", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -26,9 +27,13 @@ type Machine struct {
 	CA     []byte `json:"ca,omitempty"`
 	// Issuer and DeviceURL are the server's, Root the only TLS root that is trusted
 	// for it, DER; empty means the system's roots.
-	Issuer    string `json:"issuer"`
-	DeviceURL string `json:"device_url"`
-	Root      []byte `json:"root,omitempty"`
+	Issuer    string          `json:"issuer"`
+	DeviceURL string          `json:"device_url"`
+	Root      []byte          `json:"root,omitempty"`
+	JWKS      json.RawMessage `json:"jwks"`
+	// Trust is the newest statement of the server on its own names and keys, and takes
+	// the place of the four above; nil where there is none yet.
+	Trust *protocol.Trust `json:"trust,omitempty"`
 	// EK names the endorsement key, and Endorsement says who vouches for it.
 	EK          string     `json:"ek"`
 	Endorsement string     `json:"endorsement"`
@@ -36,6 +41,44 @@ type Machine struct {
 	// Chain is DER, leaf first.
 	Chain      [][]byte  `json:"chain"`
 	EnrolledAt time.Time `json:"enrolled_at"`
+}
+
+// URLs are where the server is, in the order of trying.
+func (m *Machine) URLs() []string {
+	if m.Trust == nil {
+		return []string{m.DeviceURL}
+	}
+	return m.Trust.DeviceURLs
+}
+
+// Roots are the only TLS roots to trust for the server, DER; none are the system's.
+func (m *Machine) Roots() (list [][]byte) {
+	switch {
+	case m.Trust != nil:
+		for _, der := range m.Trust.TLSRoots {
+			list = append(list, der)
+		}
+	case len(m.Root) > 0:
+		list = [][]byte{m.Root}
+	}
+	return list
+}
+
+// ServerKeys are what the server's messages verify with.
+func (m *Machine) ServerKeys() (protocol.Keys, error) {
+	if m.Trust == nil {
+		return protocol.ParseJWKS(m.JWKS)
+	}
+	return m.Trust.Keys.Parse()
+}
+
+// ServerName is the server's name, and seq the number of the statement that says
+// so; 0 where there is none.
+func (m *Machine) ServerName() (name string, seq int64) {
+	if m.Trust == nil {
+		return m.Issuer, 0
+	}
+	return m.Trust.Issuer, m.Trust.Seq
 }
 
 // MachineEnrollment is one under way, with all it takes to go on after a crash,

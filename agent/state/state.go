@@ -63,6 +63,28 @@ func Open(root string) (*Dir, error) {
 	return d, nil
 }
 
+// Exists reports whether a service has used this directory.
+func Exists(root string) bool {
+	_, err := os.Stat(filepath.Join(root, profilesDir))
+	return err == nil
+}
+
+// Erase removes all there is in the directory, and the directory where its parent
+// allows that. Only Close may follow.
+func (d *Dir) Erase() error {
+	entries, err := os.ReadDir(d.root)
+	if err != nil {
+		return fmt.Errorf("state: erase: %w", err)
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(d.root, e.Name())); err != nil {
+			return fmt.Errorf("state: erase: %w", err)
+		}
+	}
+	_ = os.Remove(d.root) // a package's, or systemd's
+	return nil
+}
+
 // Close gives the lock back.
 func (d *Dir) Close() error { return d.lock.Close() }
 

@@ -44,7 +44,7 @@ type line struct {
 func (b Bus) dial(ctx context.Context, name string) (*line, error) {
 	conn, err := b.open(ctx)
 	if err != nil {
-		return nil, cause(ctx, &Unavailable{Text: "the system message bus cannot be reached", Cure: "systemctl status dbus", Err: err})
+		return nil, cause(ctx, &Unavailable{Text: "the system message bus cannot be reached", Cure: "countersign doctor says of system_bus what mends it", Err: err})
 	}
 	l := &line{conn: conn, name: name, signals: make(chan *dbus.Signal, 16)}
 	conn.Signal(l.signals)
@@ -53,6 +53,15 @@ func (b Bus) dial(ctx context.Context, name string) (*line, error) {
 		return nil, cause(ctx, err)
 	}
 	return l, nil
+}
+
+// Reach says whether the bus can be reached.
+func (b Bus) Reach(ctx context.Context) error {
+	conn, err := b.open(ctx)
+	if err != nil {
+		return cause(ctx, err)
+	}
+	return conn.Close()
 }
 
 // open connects. The end of ctx ends the attempt, and not the connection: what

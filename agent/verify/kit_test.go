@@ -2,16 +2,12 @@ package verify
 
 import (
 	"errors"
-	"net"
-	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/godbus/dbus/v5"
-	"golang.org/x/sys/unix"
 
 	"countersign/internal/testenv"
 )
@@ -24,7 +20,7 @@ const patience = 20 * time.Second
 // connectAs reaches the bus of a System as one of its users.
 func connectAs(s *testenv.System, uid int) func(...dbus.ConnOption) (*dbus.Conn, error) {
 	return func(opts ...dbus.ConnOption) (*dbus.Conn, error) {
-		raw, err := dialAs(strings.TrimPrefix(s.Address(), "unix:path="), uid)
+		raw, err := testenv.DialAs(strings.TrimPrefix(s.Address(), "unix:path="), uid)
 		if err != nil {
 			return nil, err
 		}
@@ -41,36 +37,6 @@ func connectAs(s *testenv.System, uid int) func(...dbus.ConnOption) (*dbus.Conn,
 		}
 		return conn, nil
 	}
-}
-
-// dialAs connects from a thread that becomes the user and then ends: the kernel
-// records who called connect.
-func dialAs(path string, uid int) (net.Conn, error) {
-	type result struct {
-		fd  int
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err == nil {
-			if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uintptr(uid), uintptr(uid), uintptr(uid)); errno != 0 {
-				err = errno
-			}
-		}
-		if err == nil {
-			err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
-		}
-		done <- result{fd, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		return nil, r.err
-	}
-	f := os.NewFile(uintptr(r.fd), path)
-	defer f.Close()
-	return net.FileConn(f)
 }
 
 // unavailable returns err as one, which it must be.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"countersign/internal/owned"
 )
 
 const (
@@ -30,9 +32,9 @@ const (
 // The program runs as the service does. It is looked at before each run, and
 // what was looked at is what runs. It is told nothing secret.
 type Plugin struct {
-	path    string
-	limit   time.Duration
-	trusted func(uid uint32) bool
+	path   string
+	limit  time.Duration
+	owners owned.Owners
 }
 
 // NewPlugin returns the Plugin in the file path, which must be absolute and
@@ -40,8 +42,10 @@ type Plugin struct {
 // where own is true to the user the service runs as, and be writable by nobody
 // else. A run that takes longer than limit is ended, and verifies nobody.
 func NewPlugin(path string, limit time.Duration, own bool) (*Plugin, error) {
-	self := os.Geteuid()
-	p := &Plugin{path: path, limit: limit, trusted: func(uid uint32) bool { return uid == 0 || own && int(uid) == self }}
+	p := &Plugin{path: path, limit: limit, owners: owned.Root()}
+	if own {
+		p.owners = owned.RootOrService()
+	}
 	f, err := p.open()
 	if err != nil {
 		return nil, err

@@ -258,16 +258,6 @@ func TestPluginFile(t *testing.T) {
 	}
 }
 
-// TestPluginOfTheService: only the service of one user runs what it owns.
-func TestPluginOfTheService(t *testing.T) {
-	path := script(t, "")
-	p := plugin(t, path)
-	p.trusted = func(uid uint32) bool { return false }
-	if err := p.Available(t.Context(), person()); err == nil {
-		t.Error("a file of nobody trusted is taken")
-	}
-}
-
 // TestPluginExample runs the example that the documentation shows.
 func TestPluginExample(t *testing.T) {
 	text, err := os.ReadFile("../../examples/plugin/confirm.sh")

@@ -26,6 +26,19 @@ type cli struct {
 
 // run runs the command and returns its exit status.
 func (c *cli) run(ctx context.Context, args []string) int {
+	root := c.command()
+	root.SetArgs(args)
+	root.SetIn(c.in)
+	root.SetOut(c.out)
+	root.SetErr(c.errOut)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitDone
+	}
+	return c.fail(err, c.json || slices.Contains(args, "--json"))
+}
+
+func (c *cli) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "countersign-server",
 		Short:         "The Token Server of Countersign",
@@ -36,16 +49,9 @@ func (c *cli) run(ctx context.Context, args []string) int {
 	root.AddCommand(
 		c.serveCommand(), c.userCommand(), c.clientCommand(), c.enrollmentCommand(),
 		c.typeCommand(), c.deviceCommand(), c.machineCommand(), c.attestationCommand(), c.eventsCommand(), c.evidenceCommand(),
+		c.trustCommand(), c.tlsRootCommand(), c.issuerKeyCommand(), c.deviceCACommand(),
 	)
-	root.SetArgs(args)
-	root.SetIn(c.in)
-	root.SetOut(c.out)
-	root.SetErr(c.errOut)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exitDone
-	}
-	return c.fail(err, c.json || slices.Contains(args, "--json"))
+	return root
 }
 
 // fail says what went wrong, once, where the caller looks for it.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/internal/mend"
 	"countersign/ipc"
 	"countersign/session/notify"
 	"countersign/session/prompt"
@@ -75,13 +76,13 @@ func checkDesktop() []ipc.Check {
 	}
 	bus := ipc.Check{Code: "bus", Status: "ok", Detail: "there is a session bus"}
 	if notify.Address() == "" {
-		bus = ipc.Check{Code: "bus", Status: "warn", Detail: "there is no session bus: no notifications", Cure: "log in to a desktop, or: sudo apt install dbus-user-session"}
+		bus = ipc.Check{Code: "bus", Status: "warn", Detail: "there is no session bus: no notifications"}.Mended("log in to a desktop, or install it", mend.Install(mend.DBus))
 	}
 	pinentry := ipc.Check{Code: "pinentry", Status: "ok"}
 	program, err := prompt.FindPinentry()
 	pinentry.Detail = program
 	if err != nil {
-		pinentry = ipc.Check{Code: "pinentry", Status: "warn", Detail: err.Error(), Cure: "sudo apt install pinentry-gtk2"}
+		pinentry = ipc.Check{Code: "pinentry", Status: "warn", Detail: err.Error()}.Mended("install one", mend.Install(mend.Pinentry))
 	}
 	return []ipc.Check{display, bus, pinentry}
 }

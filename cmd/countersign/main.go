@@ -50,7 +50,7 @@ func (a *app) command() *cobra.Command {
 		a.requestsCommand(), a.showCommand(), a.approveCommand(), a.denyCommand(),
 		a.otpCommand(), a.openCommand(), a.linkCommand(), a.qrDecodeCommand(),
 		a.keysCommand(), a.pinCommand(), a.renewCommand(), a.unenrollCommand(),
-		a.sessionCommand(), a.muteCommand(), a.blocksCommand(), a.unblockCommand(), a.logCommand(), a.doctorCommand(),
+		a.sessionCommand(), a.serviceCommand(), a.muteCommand(), a.blocksCommand(), a.unblockCommand(), a.logCommand(), a.doctorCommand(),
 	)
 	return root
 }

@@ -85,7 +85,7 @@ func (a *app) agreeOnTerminal(ctx context.Context, server string) (secret.Value,
 	case strings.ToLower(strings.TrimSpace(line)) != "y" && strings.ToLower(strings.TrimSpace(line)) != "yes":
 		return secret.Value{}, prompt.ErrNoAnswer
 	}
-	return chooseTwice(ctx, tty)
+	return a.chooseTwice(ctx, tty)
 }
 
 func (a *app) agreeInWindow(ctx context.Context, server string) (secret.Value, error) {
@@ -93,6 +93,7 @@ func (a *app) agreeInWindow(ctx context.Context, server string) (secret.Value, e
 	if err != nil {
 		return secret.Value{}, ipc.Errorf("no_prompt", "run it in a terminal", "there is no way to ask anybody: %v", err)
 	}
+	w.LeastPIN = a.leastPIN(ctx)
 	return w.ChoosePIN(ctx, text.In(text.Preferred()), server)
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"countersign/internal/secret"
 	"countersign/session/prompt"
@@ -24,16 +25,35 @@ func (a *app) askPIN(ctx context.Context, server, key string) (secret.Value, err
 		pin, err := prompt.ReadPIN(ctx, tty, "PIN of the token: ")
 		return pin, noAnswer(err)
 	}
-	fmt.Fprintln(tty, "Choose a PIN of at least 6 characters; the TPM ends the key at the fifth wrong one.")
-	return chooseTwice(ctx, tty)
+	fmt.Fprintf(tty, "Choose a PIN of at least %d characters; the TPM ends the key at the fifth wrong one.\n", a.leastPIN(ctx))
+	return a.chooseTwice(ctx, tty)
 }
 
-// chooseTwice has a new PIN typed until it is the same twice.
-func chooseTwice(ctx context.Context, tty *prompt.TTY) (secret.Value, error) {
+// chipPIN is the least length of a PIN that every chip asks for.
+const chipPIN = 6
+
+// leastPIN is the least length of a new PIN here, in characters. Where the service
+// does not say, it will when it gets one.
+func (a *app) leastPIN(ctx context.Context) int {
+	s, err := a.service().Status(ctx)
+	if err != nil || s.Policy == nil {
+		return chipPIN
+	}
+	return max(chipPIN, s.Policy.PINMinLength)
+}
+
+// chooseTwice has a new PIN typed until it is long enough, and the same twice.
+func (a *app) chooseTwice(ctx context.Context, tty *prompt.TTY) (secret.Value, error) {
+	least := a.leastPIN(ctx)
 	for {
 		first, err := prompt.ReadPIN(ctx, tty, "New PIN: ")
 		if err != nil {
 			return secret.Value{}, noAnswer(err)
+		}
+		if n := utf8.RuneCount(first.Reveal()); n < least && least > chipPIN {
+			first.Wipe()
+			fmt.Fprintf(tty, "On this computer a PIN has at least %d characters.\n", least)
+			continue
 		}
 		second, err := prompt.ReadPIN(ctx, tty, "Again: ")
 		if err != nil {

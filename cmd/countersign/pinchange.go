@@ -73,6 +73,6 @@ func (a *app) askPINChange(ctx context.Context) (in ipc.PINChange, err error) {
 	if in.Old, err = prompt.ReadPIN(ctx, tty, "Present PIN: "); err != nil {
 		return in, noAnswer(err)
 	}
-	in.New, err = chooseTwice(ctx, tty)
+	in.New, err = a.chooseTwice(ctx, tty)
 	return in, err
 }

@@ -35,6 +35,8 @@ func profileState(p ipc.Profile) string {
 	switch {
 	case p.State != "active":
 		return strings.TrimSuffix(p.State+": "+p.Reason, ": ")
+	case p.HeldOff != "":
+		return "active, held off by this computer's policy: " + p.HeldOff
 	case !p.Connected:
 		return "active, not connected"
 	}
@@ -58,6 +60,9 @@ func (a *app) statusCommand() *cobra.Command {
 				if s.Quiet == ipc.QuietTooMany {
 					a.say("you are not prompted before %s: too many requests were denied or left unanswered; see: countersign requests", s.QuietUntil.Local().Format(time.DateTime))
 				}
+				for _, line := range policyLines(s.Policy) {
+					a.say("policy: %s", line)
+				}
 				for _, why := range s.Degraded {
 					a.say("degraded: %s", why)
 				}
@@ -79,6 +84,9 @@ func (a *app) enrolledCommand() *cobra.Command {
 
 func (a *app) enrolled(ctx context.Context, name string, check bool) error {
 	p, err := a.service().Profile(ctx, name, check)
+	if err == nil && p.HeldOff != "" {
+		err = ipc.Errorf(ipc.CodeNotEnrolled, "ask your administrator, or see: countersign doctor", "%s at %s: %s", p.User, p.Server, profileState(p))
+	}
 	if err == nil && p.State != "active" {
 		cure := "ask for a new enrollment link"
 		if p.State == "unconfirmed" {

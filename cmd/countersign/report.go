@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"countersign/installer"
 	"countersign/ipc"
 )
 
@@ -78,9 +79,9 @@ func classify(err error) (*ipc.Error, int) {
 		return ipc.Errorf(ipc.CodeInternal, "", "%v", err), exitFailed
 	}
 	switch {
-	case slices.Contains([]string{ipc.CodeNotFound, ipc.CodeNotEnrolled}, e.Code):
+	case slices.Contains([]string{ipc.CodeNotFound, ipc.CodeNotEnrolled, installer.CodeNotInstalled}, e.Code):
 		return e, exitNotFound
-	case slices.Contains([]string{ipc.CodeUnreachable, ipc.CodeServer, ipc.CodeUndelivered, codeUnconfirmed}, e.Code):
+	case ipc.NotReached(e.Code), slices.Contains([]string{ipc.CodeUnreachable, ipc.CodeUndelivered, codeUnconfirmed}, e.Code):
 		return e, exitUnreachable
 	}
 	return e, exitFailed

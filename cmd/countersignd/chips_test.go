@@ -4,7 +4,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"countersign/agent/settings"
 )
+
+// of is the configuration of some settings.
+func of(s settings.Settings) config { return config{Loaded: settings.Loaded{Settings: s}} }
 
 func TestOwnerPassword(t *testing.T) {
 	dir := t.TempDir()
@@ -21,8 +26,8 @@ func TestOwnerPassword(t *testing.T) {
 		}
 	}
 	check("nothing", config{}, "")
-	check("a file", config{TPMOwnerPasswordFile: file}, "of the file")
-	if _, err := (config{TPMOwnerPasswordFile: file + " gone"}).ownerPassword(); err == nil {
+	check("a file", of(settings.Settings{TPMOwnerPasswordFile: file}), "of the file")
+	if _, err := of(settings.Settings{TPMOwnerPasswordFile: file + " gone"}).ownerPassword(); err == nil {
 		t.Error("a named file that is not there is no error")
 	}
 	t.Setenv("CREDENTIALS_DIRECTORY", dir)
@@ -31,17 +36,17 @@ func TestOwnerPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("a credential", config{}, "of the credential")
-	check("a file and a credential", config{TPMOwnerPasswordFile: file}, "of the file")
+	check("a file and a credential", of(settings.Settings{TPMOwnerPasswordFile: file}), "of the file")
 }
 
 func TestChipsInTheirOrder(t *testing.T) {
 	if _, _, err := (config{}).chips(); err == nil {
 		t.Error("a service without any chip")
 	}
-	if _, _, err := (config{TPM: "no spec"}).chips(); err == nil {
+	if _, _, err := of(settings.Settings{TPM: "no spec"}).chips(); err == nil {
 		t.Error("a spec that is none is no error")
 	}
-	list, closeAll, err := (config{TPM: defaultTPM}).chips()
+	list, closeAll, err := of(settings.Defaults()).chips()
 	if err != nil || len(list) != 1 || list[0].Name() != "tpm" {
 		t.Fatalf("got %v, %v", list, err)
 	}

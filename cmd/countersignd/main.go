@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/agent/settings"
 	"countersign/internal/version"
 )
 
@@ -26,6 +27,9 @@ func main() {
 	stop()
 	if err == nil {
 		return
+	}
+	if errors.Is(err, errBroken) {
+		os.Exit(1)
 	}
 	fmt.Fprintln(os.Stderr, "countersignd:", err)
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -42,22 +46,31 @@ func command() *cobra.Command {
 		Version:       version.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		},
+		Args:          noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.check {
+				return f.checked().write(cmd.OutOrStdout(), cmd.ErrOrStderr(), f.json)
+			}
 			return run(cmd.Context(), f, cmd.OutOrStdout())
 		},
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cmd.Flags().StringVar(&f.file, "config", "", "configuration `file` (default "+systemConfig+" where it exists)")
-	cmd.Flags().BoolVar(&f.user, "user", false, "serve the current user only")
-	cmd.Flags().StringVar(&f.state, "state", "", "state `directory`")
-	cmd.Flags().StringVar(&f.socket, "socket", "", "unix `socket` to serve")
-	cmd.Flags().StringVar(&f.tpm, "tpm", "", "TPM: device:/dev/tpmrm0 or swtpm:/path/to/socket")
-	cmd.Flags().BoolVar(&f.piv, "piv", false, "use PIV tokens too, through pcscd")
+	cmd.PersistentFlags().StringVar(&f.file, "config", "", "configuration `file` (default "+settings.SystemFile+" and what is in conf.d beside it)")
+	cmd.Flags().BoolVar(&f.check, "check-config", false, "say what configuration is in effect and where from, and what is wrong with it; start nothing")
+	cmd.Flags().BoolVar(&f.json, "json", false, "with --check-config, answer in JSON")
+	cmd.PersistentFlags().BoolVar(&f.user, "user", false, "serve the current user only")
+	cmd.PersistentFlags().StringVar(&f.state, "state", "", "state `directory`")
+	cmd.PersistentFlags().StringVar(&f.socket, "socket", "", "unix `socket` to serve")
+	cmd.PersistentFlags().StringVar(&f.tpm, "tpm", "", "TPM: device:/dev/tpmrm0 or swtpm:/path/to/socket")
+	cmd.PersistentFlags().BoolVar(&f.piv, "piv", false, "use PIV tokens too, through pcscd")
+	cmd.AddCommand(purgeCommand(&f))
 	return cmd
+}
+
+// noArgs makes an argument where none belongs a usage error.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if err := cobra.NoArgs(cmd, args); err != nil {
+		return usageError{err}
+	}
+	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"countersign/agent/settings"
 	"countersign/protocol"
 )
 
@@ -15,22 +16,19 @@ func TestVerifiersOfTheConfiguration(t *testing.T) {
 	}
 	const finger, custom = protocol.MethodFingerprint, protocol.MethodCustom
 	for name, c := range map[string]struct {
-		in   verifyConfig
+		in   settings.Verify
 		want map[string]string // nil: refused
 	}{
-		"default":             {defaultVerify(), map[string]string{finger: protocol.UVFingerprint}},
-		"none":                {verifyConfig{}, map[string]string{}},
-		"polkit":              {verifyConfig{Custom: "polkit"}, map[string]string{custom: protocol.UVPolkit}},
-		"plugin":              {verifyConfig{Custom: "plugin", Plugin: program, PluginTimeout: "2s"}, map[string]string{custom: protocol.UVPlugin}},
-		"unknown":             {verifyConfig{Custom: "password"}, nil},
-		"plugin not used":     {verifyConfig{Custom: "polkit", Plugin: program, PluginTimeout: "2s"}, nil},
-		"plugin not named":    {verifyConfig{Custom: "plugin", PluginTimeout: "2s"}, nil},
-		"plugin not there":    {verifyConfig{Custom: "plugin", Plugin: program + "s", PluginTimeout: "2s"}, nil},
-		"plugin without time": {verifyConfig{Custom: "plugin", Plugin: program, PluginTimeout: "0s"}, nil},
-		"plugin for ever":     {verifyConfig{Custom: "plugin", Plugin: program, PluginTimeout: "24h"}, nil},
-		"plugin time unknown": {verifyConfig{Custom: "plugin", Plugin: program, PluginTimeout: "soon"}, nil},
+		"default":          {settings.Defaults().Verify, map[string]string{finger: protocol.UVFingerprint}},
+		"none":             {settings.Verify{}, map[string]string{}},
+		"polkit":           {settings.Verify{Custom: "polkit"}, map[string]string{custom: protocol.UVPolkit}},
+		"plugin":           {settings.Verify{Custom: "plugin", Plugin: program, PluginTimeout: "2s"}, map[string]string{custom: protocol.UVPlugin}},
+		"plugin not named": {settings.Verify{Custom: "plugin", PluginTimeout: "2s"}, nil},
+		"plugin not there": {settings.Verify{Custom: "plugin", Plugin: program + "s", PluginTimeout: "2s"}, nil},
 	} {
-		got, err := config{Verify: c.in, user: true}.verifiers()
+		cfg := of(settings.Settings{Verify: c.in})
+		cfg.user = true
+		got, err := cfg.verifiers()
 		if (err == nil) != (c.want != nil) || len(got) != len(c.want) {
 			t.Errorf("%s: got %v, %v", name, got, err)
 		}

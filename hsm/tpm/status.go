@@ -66,6 +66,15 @@ func (c *chip) notes(r *root) ([]hsm.Note, error) {
 			Cure: "Ask the maker of this computer for newer TPM firmware, or use a token.",
 		})
 	}
+	if locked, err := c.locked(); err != nil {
+		return nil, err
+	} else if locked {
+		notes = append(notes, hsm.Note{
+			Code: "tpm_locked",
+			Text: "The TPM takes no passwords now, after somebody tried too many wrong ones. Keys with a PIN counter of their own work all the same.",
+			Cure: "Wait, or have the owner of the TPM clear its lockout.",
+		})
+	}
 	err = c.ownerProven(r)
 	if errors.Is(err, hsm.ErrAdminRequired) {
 		notes = append(notes, hsm.Note{
@@ -76,6 +85,14 @@ func (c *chip) notes(r *root) ([]hsm.Note, error) {
 		err = nil
 	}
 	return notes, err
+}
+
+// locked reports that the dictionary-attack logic of the chip has shut (Part 2,
+// 8.6.3, TPMA_PERMANENT.inLockout).
+func (c *chip) locked() (bool, error) {
+	const inLockout = 1 << 9
+	permanent, err := c.property(tpm2.TPMPTPermanent)
+	return permanent&inLockout != 0, err
 }
 
 // pinFailRevision is the first revision of TPM 2.0, times a hundred, that has

@@ -8,9 +8,11 @@ const module = "countersign/"
 // needs a row here, and whoever writes the row thinks about it.
 func mayImport() map[string][]string {
 	return map[string][]string{
+		"internal/owned":   {},
 		"internal/secret":  {},
 		"internal/version": {},
 		"internal/zone":    {},
+		"internal/mend":    {},
 
 		// The two contracts know nothing of each other.
 		"protocol": {"internal/secret"},
@@ -26,11 +28,14 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/secret", "internal/version"},
+		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version", "agent/policy", "agent/metrics"},
 		"agent/audit":    {},
+		"agent/metrics":  {},
+		"agent/policy":   {"protocol"},
+		"agent/settings": {"agent/policy", "hsm", "internal/owned", "ipc"},
 		"agent/state":    {"hsm", "protocol"},
 		"agent/upstream": {"protocol", "internal/secret", "internal/version"},
-		"agent/verify":   {},
+		"agent/verify":   {"internal/owned"},
 
 		// What the user runs knows the service's socket and nothing behind it.
 		"session":        {"ipc", "session/logind", "session/notify", "session/prompt", "session/text", "internal/secret", "internal/zone"},
@@ -62,20 +67,29 @@ func mayImport() map[string][]string {
 		"tokenserver/store/storetest":   {"protocol", "tokenserver/store", "internal/testenv"},
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
-		"systemd": {},
+		"systemd":   {},
+		"installer": {"session/desktop", "systemd", "internal/version"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone"},
-		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "internal/secret", "internal/version", "internal/zone"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings", "agent/metrics"},
+		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "installer", "internal/mend", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
 		"examples/relying-party": {},
 
 		"internal/archtest":   {},
+		"internal/bench":      {},
+		"internal/docgen":     {"internal/testenv"},
+		"internal/packaging":  {},
 		"internal/e2e":        {"internal/testenv"},
 		"internal/testenv":    {"internal/secret"},
+		"internal/systemtest": {},
 		"internal/testreport": {},
+
+		// What the service is measured beside has nothing of it.
+		"internal/bench/empty": {},
+		"internal/bench/hello": {},
 	}
 }
 
@@ -125,8 +139,10 @@ func onlyHere() map[string][]string {
 		"github.com/go-jose/go-jose":          {"protocol"},
 		"github.com/makiuchi-d/gozxing":       {"session/qr"},
 		"github.com/elastic/go-seccomp-bpf":   {"session/qr"},
+		"github.com/kardianos/service":        {"installer"},
 		"modernc.org/sqlite":                  {"tokenserver/store/sqlite"},
 		"github.com/pressly/goose":            {"tokenserver/store/sqlite"},
-		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server"},
+		"github.com/cpuguy83/go-md2man":       {"internal/docgen"},
+		"github.com/spf13/cobra":              {"cmd/countersign", "cmd/countersignd", "cmd/countersign-server", "internal/docgen"},
 	}
 }

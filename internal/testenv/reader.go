@@ -121,7 +121,7 @@ func (r *Reader) connect() bool {
 	r.unplug, r.served = cancel, ended
 	go func(card Card) {
 		defer close(ended)
-		serveCard(ctx, conn, card)
+		ServeCard(ctx, conn, card)
 	}(poweredCard{r.card, r})
 	return true
 }

@@ -28,9 +28,9 @@ const (
 	vpcdATR   = 4
 )
 
-// serveCard plays a card in a reader until the context ends or the daemon hangs
+// ServeCard plays a card in a reader until the context ends or the daemon hangs
 // up.
-func serveCard(ctx context.Context, conn net.Conn, card Card) {
+func ServeCard(ctx context.Context, conn net.Conn, card Card) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()

@@ -22,6 +22,9 @@ type Pinentry struct {
 	// TTYName, TTYType and Locale are for the flavors that draw in a
 	// terminal: its device, $TERM and the character type locale.
 	TTYName, TTYType, Locale string
+	// LeastPIN is the least length of a new PIN in characters, where this computer's
+	// policy asks for more than a chip does.
+	LeastPIN int
 	// Now is the clock that decides what came too early; nil is time.Now.
 	Now func() time.Time
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 
 	"countersign/internal/secret"
 	"countersign/session/text"
@@ -43,7 +44,7 @@ func (d *dialog) newPIN(ctx context.Context, server string) (secret.Value, error
 	say := d.q.Text.T
 	first := page{
 		title: say("Countersign new PIN"), label: say("New PIN:"), ok: say("Continue"), cancel: say("Not now"),
-		text: say("Choose a PIN of at least %d characters for %s", pinMin, server) + "\n" +
+		text: say("Choose a PIN of at least %d characters for %s", d.leastPIN(), server) + "\n" +
 			say("The chip ends the key at the fifth wrong one."),
 	}
 	second := page{
@@ -69,9 +70,11 @@ func (d *dialog) newPIN(ctx context.Context, server string) (secret.Value, error
 	}
 }
 
+func (d *dialog) leastPIN() int { return max(pinMin, d.p.LeastPIN) }
+
 func (d *dialog) longEnough(typed []byte) string {
-	if len(typed) < pinMin {
-		return d.q.Text.T("The PIN has at least %d characters.", pinMin)
+	if len(typed) < pinMin || utf8.RuneCount(typed) < d.p.LeastPIN {
+		return d.q.Text.T("The PIN has at least %d characters.", d.leastPIN())
 	}
 	return ""
 }

@@ -202,7 +202,23 @@ func (s *Service) Activate(ctx context.Context, id string, req protocol.MachineA
 	if err != nil {
 		return out, err
 	}
-	return protocol.MachineEnrolled{Machine: m.ID, Issuer: s.Issuer, DeviceURL: s.DeviceURL, Chain: blobs(m.Chain), Endorsement: m.Endorsement}, nil
+	keys, err := s.PKI.IssuerKeys()
+	if err != nil {
+		return out, internal("keys", err)
+	}
+	out = protocol.MachineEnrolled{Machine: m.ID, Issuer: s.firstName(), DeviceURL: s.DeviceURL, Chain: blobs(m.Chain), Endorsement: m.Endorsement}
+	if out.JWKS, err = keys.JWKS(); err != nil {
+		return out, internal("keys", err)
+	}
+	return out, nil
+}
+
+// firstName is the server's name as whoever keeps no statement on it knows it.
+func (s *Service) firstName() string {
+	if name := s.PKI.NameFor(0); name != "" {
+		return name
+	}
+	return s.Issuer
 }
 
 func findEnrollment(tx store.Tx, id string) (store.MachineEnrollment, error) {
@@ -253,6 +269,7 @@ func (s *Service) letIn(tx store.Tx, e store.MachineEnrollment, found attest.Fin
 	}
 	m.State, m.Reason, m.Facts, m.Endorsement, m.Chip = store.MachineActive, "", e.Start.Machine, e.Endorsement, found.Chip
 	m.Key, m.Token, m.EnrolledAt, m.SeenAt, m.Report, m.ReportedAt = e.Key, p.token, now, now, nil, time.Time{}
+	m.TrustSeq, m.TrustAt = 0, time.Time{}
 	key, err := keyOf(e.Start)
 	if err != nil {
 		return m, internal("stored request", err)

@@ -220,6 +220,24 @@ func (s *Service) State(ctx context.Context, key string) (out protocol.MachineSt
 	return out, err
 }
 
+// NoteTrust remembers which statement on the server's names and keys the machine with
+// a key says that it keeps.
+func (s *Service) NoteTrust(ctx context.Context, key string, seq int64) error {
+	var m store.Machine
+	err := s.Store.View(ctx, func(tx store.Tx) (err error) {
+		m, err = active(tx, key)
+		return err
+	})
+	if err != nil || seq <= m.TrustSeq {
+		return err
+	}
+	err = s.Store.Update(ctx, func(tx store.Tx) error { return tx.SetMachineTrust(m.ID, seq, s.Now()) })
+	if errors.Is(err, store.ErrConflict) {
+		return nil // it said so in another call
+	}
+	return err
+}
+
 // Report keeps what the machine with a key says of itself.
 func (s *Service) Report(ctx context.Context, key string, r protocol.MachineReport) error {
 	if ok, again := s.reports.Admit(key, s.Now()); !ok {

@@ -53,6 +53,10 @@ type Machine struct {
 	// where it never did.
 	SeenAt, ReportedAt time.Time
 	Report             *protocol.MachineReport
+	// TrustSeq is the number of the statement on the server's names and keys that
+	// the machine says it keeps, and TrustAt when it first said so.
+	TrustSeq int64
+	TrustAt  time.Time
 }
 
 // MachineEnrollment is a machine that is to prove itself, or has.
@@ -131,6 +135,9 @@ type Machines interface {
 	RevokeMachine(id, reason string) error
 	// SetMachineChain keeps a new certificate of a machine.
 	SetMachineChain(id string, chain [][]byte) error
+	// SetMachineTrust remembers which statement on the server a machine keeps, a newer
+	// one than before; else ErrConflict.
+	SetMachineTrust(id string, seq int64, at time.Time) error
 	// SeeMachine remembers that a machine called, and its report where it is not
 	// nil.
 	SeeMachine(id string, at time.Time, report *protocol.MachineReport) error

@@ -8,7 +8,7 @@ import (
 	"countersign/tokenserver/store"
 )
 
-const machineColumns = "id, ek, state, reason, facts, endorsement, chip, key, chain, token, created_at, enrolled_at, seen_at, reported_at, report"
+const machineColumns = "id, ek, state, reason, facts, endorsement, chip, key, chain, token, created_at, enrolled_at, seen_at, reported_at, report, trust_seq, trust_at"
 
 func (t *tx) PutMachine(m store.Machine) error {
 	if err := t.notADevice(m.Key); err != nil {
@@ -18,17 +18,18 @@ func (t *tx) PutMachine(m store.Machine) error {
 	if err != nil {
 		return err
 	}
-	return t.exec("INSERT INTO machines ("+machineColumns+") VALUES (?"+strings.Repeat(", ?", 14)+") ON CONFLICT (id) DO UPDATE SET "+
+	return t.exec("INSERT INTO machines ("+machineColumns+") VALUES (?"+strings.Repeat(", ?", 16)+") ON CONFLICT (id) DO UPDATE SET "+
 		"ek = excluded.ek, state = excluded.state, reason = excluded.reason, facts = excluded.facts, endorsement = excluded.endorsement, "+
 		"chip = excluded.chip, key = excluded.key, chain = excluded.chain, token = excluded.token, created_at = excluded.created_at, "+
-		"enrolled_at = excluded.enrolled_at, seen_at = excluded.seen_at, reported_at = excluded.reported_at, report = excluded.report",
+		"enrolled_at = excluded.enrolled_at, seen_at = excluded.seen_at, reported_at = excluded.reported_at, report = excluded.report, "+
+		"trust_seq = excluded.trust_seq, trust_at = excluded.trust_at",
 		m.ID, m.EK, string(m.State), m.Reason, docs[0], m.Endorsement, docs[1], m.Key, docs[2], m.Token,
-		millis(m.CreatedAt), millis(m.EnrolledAt), millis(m.SeenAt), millis(m.ReportedAt), docs[3])
+		millis(m.CreatedAt), millis(m.EnrolledAt), millis(m.SeenAt), millis(m.ReportedAt), docs[3], m.TrustSeq, millis(m.TrustAt))
 }
 
 func scanMachine(row scanner) (m store.Machine, err error) {
 	err = row.Scan(&m.ID, &m.EK, &m.State, &m.Reason, document{&m.Facts}, &m.Endorsement, document{&m.Chip}, &m.Key, document{&m.Chain}, &m.Token,
-		moment{&m.CreatedAt}, moment{&m.EnrolledAt}, moment{&m.SeenAt}, moment{&m.ReportedAt}, document{&m.Report})
+		moment{&m.CreatedAt}, moment{&m.EnrolledAt}, moment{&m.SeenAt}, moment{&m.ReportedAt}, document{&m.Report}, &m.TrustSeq, moment{&m.TrustAt})
 	return m, err
 }
 
@@ -63,6 +64,10 @@ func (t *tx) SeeMachine(id string, at time.Time, report *protocol.MachineReport)
 		return err
 	}
 	return t.swap("UPDATE machines SET seen_at = ?1, reported_at = ?1, report = ?2 WHERE id = ?3", millis(at), doc, id)
+}
+
+func (t *tx) SetMachineTrust(id string, seq int64, at time.Time) error {
+	return t.swap("UPDATE machines SET trust_seq = ?, trust_at = ? WHERE id = ? AND trust_seq < ?", seq, millis(at), id, seq)
 }
 
 // notADevice refuses a key that is or was a device's, or was meant to become

@@ -139,6 +139,9 @@ func testMachines(t *testing.T, s, _ store.Store) {
 	f.update(func(tx store.Tx) error { return tx.SeeMachine("m", seen, report) })
 	f.update(func(tx store.Tx) error { return tx.SetMachineChain("m", [][]byte{{3}}) })
 	f.update(func(tx store.Tx) error { return tx.SeeMachine("m", seen.Add(time.Hour), nil) })
+	f.update(func(tx store.Tx) error { return tx.SetMachineTrust("m", 3, seen) })
+	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.SetMachineTrust("m", 3, seen) })
+	want.TrustSeq, want.TrustAt = 3, seen
 	want.Report, want.ReportedAt, want.SeenAt, want.Chain = report, seen, seen.Add(time.Hour), [][]byte{{3}}
 	for _, filter := range []store.MachineFilter{{}, {ID: "m"}, {EK: want.EK}, {Key: want.Key}} {
 		same(f, []store.Machine{want}, func(tx store.Tx) ([]store.Machine, error) { return tx.Machines(filter) })

@@ -34,7 +34,9 @@ CREATE TABLE machines (
     enrolled_at INTEGER NOT NULL,
     seen_at     INTEGER NOT NULL,
     reported_at INTEGER NOT NULL,
-    report      TEXT NOT NULL -- JSON, "null" until there is one
+    report      TEXT NOT NULL, -- JSON, "null" until there is one
+    trust_seq   INTEGER NOT NULL,
+    trust_at    INTEGER NOT NULL
 ) STRICT;
 
 -- A proven enrollment stays: it is what anybody can judge the machine by again,

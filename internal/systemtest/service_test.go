@@ -1,0 +1,208 @@
+//go:build system
+
+package systemtest
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// standing is what "countersign service status --json" says.
+type standing struct {
+	By            string   `json:"installed_by"`
+	State         string   `json:"state"`
+	Installed     string   `json:"version_installed"`
+	Running       string   `json:"version_running"`
+	RestartNeeded bool     `json:"restart_needed"`
+	Degraded      []string `json:"degraded"`
+	Socket        struct{ Answers bool }
+	Units         []struct{ Name, Active, Sub, Enabled string }
+	Problems      []struct{ Code, Text, Cure string }
+}
+
+func (s standing) problem(code string) string {
+	for _, p := range s.Problems {
+		if p.Code == code {
+			return p.Cure
+		}
+	}
+	return ""
+}
+
+func parseStanding(t *testing.T, out string) (s standing) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(out), &s); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return s
+}
+
+// unpacked builds the two programs as a version of their own and puts them onto
+// the machine, as somebody does who has an archive and no package.
+func (m *machine) unpacked(version string) (dir string) {
+	m.t.Helper()
+	dir = "/opt/countersign-" + version
+	there := filepath.Join(fmt.Sprintf("/proc/%d/root", m.init), dir)
+	if err := os.MkdirAll(there, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-X countersign/internal/version.version="+version, "-o", there+"/",
+		"./cmd/countersign", "./cmd/countersignd")
+	build.Dir = "../.."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		m.t.Fatalf("%v: %s", err, out)
+	}
+	return dir
+}
+
+// system lists the files of the machine that an installation may touch. What the
+// tools that make users leave beside their files does not count, nor what other
+// programs write about themselves.
+func (m *machine) system() string {
+	m.t.Helper()
+	return m.run(`cd / && find etc usr var/lib ! -path 'etc/*-' ! -name .pwd.lock ! -path 'var/lib/systemd*' ! -path 'usr/share/mime*' \( -type f -exec sha256sum {} + -o -true \) -printf '%p %m %u %g %l\n' | grep -v '^[0-9a-f]\{64\}  var/lib' | sort -k1`)
+}
+
+// TestServiceInstall installs, upgrades and removes the service of a machine that
+// has no package of it.
+func TestServiceInstall(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.run(`useradd -m -s /bin/bash carol; echo 'tpm = "swtpm:/run/tpm/sock"' >/etc/countersign/countersignd.toml`)
+	first, second := m.unpacked("v0.5.0"), m.unpacked("v0.5.1")
+	before := m.system()
+
+	// Nobody but root, who is told what to type.
+	out, err := m.as([]string{"--uid=carol"}, first+"/countersign service install")
+	if err == nil || !strings.Contains(out, "what to do: sudo "+first+"/countersign service install") {
+		t.Fatalf("carol may install: %v\n%s", err, out)
+	}
+	m.run("chown carol /usr/local/bin")
+	if out, err := m.try(first + "/countersign service install"); err == nil || !strings.Contains(out, "sudo chown root: /usr/local/bin") {
+		t.Errorf("it installs where carol may write: %s", out)
+	}
+	m.run("chown root: /usr/local/bin; " + first + "/countersign service uninstall --purge")
+	if after := m.system(); after != before {
+		t.Fatalf("what was begun and taken back leaves:\n%s", diff(before, after))
+	}
+
+	t.Log(m.run(first + "/countersign service install 2>&1"))
+	s := parseStanding(t, m.run("countersign service status --json"))
+	if s.State != "running" || !s.Socket.Answers || s.By != "service install" || s.Running != "v0.5.0" || len(s.Degraded)+len(s.Problems) > 0 {
+		t.Fatalf("after installing: %+v", s)
+	}
+	if got := m.run(`p=/proc/$(systemctl show -P MainPID countersignd); stat -c %U $p; grep -E "NoNewPrivs|CapEff|Seccomp:" $p/status | tr -s '\t\n' ' '; readlink $p/exe`); got != "countersign\nCapEff: 0000000000000000 NoNewPrivs: 1 Seccomp: 2 /usr/local/bin/countersignd" {
+		t.Errorf("the service runs as\n%s", got)
+	}
+	if log := m.run("journalctl -b --no-pager -u dbus"); strings.Contains(log, "Unknown username") {
+		t.Errorf("the bus was told of a user that there was not:\n%s", log)
+	}
+	if plan := m.run("countersign service install --dry-run"); strings.Contains(plan, "\n  + ") {
+		t.Errorf("something is left to do:\n%s", plan)
+	}
+
+	m.upgradeService(second)
+	m.run("reboot=1; systemctl is-enabled countersignd.service countersignd.socket; systemctl --global is-enabled countersign-session.service")
+
+	// A stopped service says so, and what starts it.
+	m.run("countersign service stop")
+	out, err = m.try("countersign service status --json")
+	if s = parseStanding(t, out); err == nil || s.State != "stopped" {
+		t.Errorf("stopped: %v %+v", err, s)
+	}
+	m.run(strings.TrimPrefix(s.problem("stopped"), "sudo "))
+	if s = parseStanding(t, m.run("countersign service status --json")); s.State != "running" {
+		t.Errorf("started: %+v", s)
+	}
+
+	// Removal keeps keys and what somebody changed, unless told.
+	out = m.run("countersign service uninstall 2>&1")
+	if !strings.Contains(out, "stay in /var/lib/countersign") || !strings.Contains(out, "kept: remove /etc/systemd/system/countersignd.socket: somebody changed it") {
+		t.Errorf("removal does not say what it keeps:\n%s", out)
+	}
+	m.run("test -d /var/lib/countersign; id countersign; ! systemctl is-active countersignd.service countersignd.socket; rm /etc/systemd/system/countersignd.socket; systemctl daemon-reload")
+	if out, err := m.try(second + "/countersign service status"); err == nil {
+		t.Errorf("after removal: %s", out)
+	}
+	m.run(second + "/countersign service uninstall --purge")
+	if after := m.system(); after != before {
+		t.Errorf("what was installed and removed leaves:\n%s", diff(before, after))
+	}
+}
+
+// upgradeService upgrades in place: the new version runs, and a unit that the
+// administrator changed stays as it is.
+func (m *machine) upgradeService(dir string) {
+	m.t.Helper()
+	m.run("sed -i 's/^Description=.*/Description=Ours/' /etc/systemd/system/countersignd.socket && systemctl daemon-reload")
+	out := m.run(dir + "/countersign service install 2>&1")
+	if !strings.HasSuffix(out, "upgrade: done") {
+		m.t.Errorf("upgrade:\n%s", out)
+	}
+	s := parseStanding(m.t, m.run("countersign service status --json"))
+	if s.Running != "v0.5.1" || s.Installed != "v0.5.1" || s.RestartNeeded {
+		m.t.Errorf("after the upgrade: %+v", s)
+	}
+	m.run("grep -q Ours /etc/systemd/system/countersignd.socket")
+	// A program that is put in place by hand does not run yet.
+	m.run("systemctl stop countersignd.service && cp " + strings.TrimSuffix(dir, "1") + "0/countersignd /usr/local/bin/countersignd && systemctl start countersignd.service && cp " + dir + "/countersignd /usr/local/bin/.x && mv /usr/local/bin/.x /usr/local/bin/countersignd")
+	s = parseStanding(m.t, m.run("countersign service status --json"))
+	if !s.RestartNeeded || s.problem("restart_needed") == "" {
+		m.t.Fatalf("nobody says that a restart is needed: %+v", s)
+	}
+	m.run(strings.ReplaceAll(s.problem("restart_needed"), "sudo ", ""))
+	if s = parseStanding(m.t, m.run("countersign service status --json")); s.RestartNeeded || s.Running != "v0.5.1" {
+		m.t.Errorf("after the restart: %+v", s)
+	}
+}
+
+// TestServiceInstallUser installs the service of one user, who needs nobody but
+// for the way to the TPM.
+func TestServiceInstallUser(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.login("alice")
+	m.run("mknod /dev/tpmrm0 c 1 3; chgrp tss /dev/tpmrm0; chmod 660 /dev/tpmrm0")
+	dir := m.unpacked("v0.5.0")
+	home := func() string {
+		out, _ := m.user("alice", `cd && find . \( -name .cache -o -name .bash\* \) -prune -o -type f -exec sha256sum {} + -printf '%p %m\n' -o -printf '%p %m %l\n' | sort`)
+		return out
+	}
+	before := home()
+	out := m.runAs("alice", dir+"/countersign service install --user 2>&1")
+	if !strings.Contains(out, "sudo usermod -aG") {
+		t.Errorf("nobody says that the TPM is out of reach:\n%s", out)
+	}
+	m.within(10*time.Second, "the service of alice", func() bool {
+		out, err := m.user("alice", "~/.local/bin/countersign service status --user --json")
+		return err == nil && parseStanding(t, out).Socket.Answers
+	})
+	m.runAs("alice", "systemctl --user is-enabled countersignd.service countersignd.socket countersign-session.service")
+	if out, err := m.try("SUDO_UID=1000 " + dir + "/countersign service install --user"); err == nil || !strings.Contains(out, "takes no sudo") {
+		t.Errorf("root installs a user's service by mistake: %s", out)
+	}
+	m.runAs("alice", "~/.local/bin/countersign service uninstall --user --purge")
+	if after := home(); after != before {
+		t.Errorf("it leaves in alice's home:\n%s", diff(before, after))
+	}
+}
+
+// diff is what is in only one of two lists of lines.
+func diff(before, after string) string {
+	var out []string
+	for sign, pair := range map[string][2]string{"-": {before, after}, "+": {after, before}} {
+		for line := range strings.Lines(pair[0]) {
+			if !strings.Contains("\n"+pair[1]+"\n", "\n"+strings.TrimSpace(line)+"\n") {
+				out = append(out, sign+strings.TrimSpace(line))
+			}
+		}
+	}
+	return strings.Join(out, "\n")
+}
