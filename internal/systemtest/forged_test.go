@@ -16,9 +16,10 @@ s.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\
 s.sendall(b"BEGIN\r\n")
 def field(code, kind, text):
     b = bytes([code, 1, ord(kind), 0]) + struct.pack("<I", len(text)) + text.encode() + b"\0"
-    return b + b"\0" * (-len(b) % 8)
-fields = field(1, "o", "/org/freedesktop/DBus") + field(6, "s", "org.freedesktop.DBus") + field(2, "s", "org.freedesktop.DBus") + field(3, "s", "Hello")
-s.sendall(b"l\1\0\1" + struct.pack("<III", 0, 1, len(fields)) + fields)
+    return b
+def padded(b): return b + b"\0" * (-len(b) % 8)
+fields = padded(field(1, "o", "/org/freedesktop/DBus")) + padded(field(6, "s", "org.freedesktop.DBus")) + padded(field(2, "s", "org.freedesktop.DBus")) + field(3, "s", "Hello")
+s.sendall(b"l\1\0\1" + struct.pack("<III", 0, 1, len(fields)) + padded(fields))
 got = s.recv(4096)
 print(re.search(rb":1\.\d+", got).group().decode(), flush=True)
 s.settimeout(0.2); end = time.time() + 4

@@ -3,6 +3,7 @@
 package systemtest
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -41,8 +42,10 @@ func TestUpgrade(t *testing.T) {
 		m.approve("alice", waiting)
 		m.approves("alice")
 		decided += 2
-		log := m.runAs("alice", `countersign log --verify >/dev/null && countersign log --json | grep -o '"kind":"decided"' | wc -l`)
-		t.Logf("%s: the record has %s decisions of %d", step, log, decided)
+		log := m.runAs("alice", `countersign log --verify >/dev/null && countersign log --json | grep -o '"kind":"decision.made"' | wc -l`)
+		if log != strconv.Itoa(decided) {
+			t.Errorf("%s: the record has %s decisions of %d", step, log, decided)
+		}
 	}
 }
 
