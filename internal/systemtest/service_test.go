@@ -172,7 +172,7 @@ func TestServiceOfPackage(t *testing.T) {
 	m.run(`echo 'tpm = "swtpm:/run/tpm/sock"' >/etc/countersign/countersignd.toml`)
 	dir := m.unpacked("v0.5.0")
 	m.run(dir + "/countersign service install")
-	m.run("yes | dpkg --force-confold -i /mnt/packages/countersign_*.deb")
+	m.run("yes | dpkg --force-confold -i /mnt/packages/countersign_*_$(dpkg --print-architecture).deb")
 	s := parseStanding(t, m.run("countersign service status --json"))
 	cure := s.problem("shadowed")
 	if s.By != "service install" || cure == "" {
