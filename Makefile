@@ -10,6 +10,9 @@ BENCH    ?= .
 COUNT    ?= 1
 # How often each way to a signature is timed.
 SIGNATURES ?= 1000
+# For how long idle programs are watched, and how many approvals come before.
+WINDOW    ?= 55s
+APPROVALS ?= 1000
 # How often make soak kills the service and the server each, how many decisions
 # it sends through a bad network, and the seed of its choices where not any.
 KILLS     ?= 500
@@ -22,7 +25,7 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build man install package test test-vm soak lint fmt bench fuzz shots vuln demo clean
+.PHONY: help deps build man install package test test-vm soak lint fmt bench bench-idle fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,11 +84,23 @@ fmt: ## format the code
 	@scripts/deps lint
 	.tools/gofumpt -w .
 
-bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
+bench: bench-idle ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
 	@scripts/deps test
 	$(GO) test -run '^$$' -bench '^BenchmarkSignatures$$' -benchtime $(SIGNATURES)x ./hsm/tpm
-	$(GO) test -run '^$$' -bench '$(BENCH)' -skip '^BenchmarkSignatures$$' -benchmem -count $(COUNT) \
+	$(GO) test -run '^$$' -bench '$(BENCH)' -skip '^Benchmark(Signatures|Idle)$$' -benchmem -count $(COUNT) \
 		$$(git grep -lE '^func Benchmark[A-Z]' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+
+STRIPPED := -ldflags '$(LDFLAGS) -s -w'
+
+bench-idle: build ## what the service costs while it waits, beside a hello-world
+	@scripts/deps test
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench/ ./internal/bench/empty ./internal/bench/hello
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench/static/ ./cmd/countersignd
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/ ./internal/bench/empty ./internal/bench/hello ./cmd/countersignd
+	CGO_ENABLED=0 $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/ ./cmd/countersign ./cmd/countersign-server
+	CGO_ENABLED=0 $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/static/ ./cmd/countersignd
+	COUNTERSIGN_WINDOW='$(WINDOW)' COUNTERSIGN_APPROVALS='$(APPROVALS)' \
+		$(GO) test -run '^$$' -bench '^BenchmarkIdle$$' -benchtime 1x -count 1 -timeout 1h ./internal/bench
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/deps test

@@ -144,6 +144,13 @@ func (o *outbox) wait(ctx context.Context, seq uint64) state.Entry {
 	return state.Entry{}
 }
 
+// backlog counts the decisions without an answer.
+func (o *outbox) backlog() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.done)
+}
+
 // drained waits until every decision that is made or being made by now has its
 // answer.
 func (o *outbox) drained(ctx context.Context) error {

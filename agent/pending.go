@@ -55,6 +55,8 @@ type pending struct {
 	// without a decision here.
 	quiet   func(uid uint32) string
 	ignored func(uid uint32)
+	// ended is told how each request ended that was not decided here.
+	ended func(protocol.State)
 
 	mu     sync.Mutex // guards the two below; the functions are called with it held
 	items  []*item    // in the order received
@@ -65,7 +67,7 @@ type pending struct {
 func newPending(now func() time.Duration, notify func(uint32, ipc.Event)) *pending {
 	return &pending{
 		now: now, notify: notify, woken: make(chan struct{}, 1),
-		quiet: func(uint32) string { return "" }, ignored: func(uint32) {},
+		quiet: func(uint32) string { return "" }, ignored: func(uint32) {}, ended: func(protocol.State) {},
 	}
 }
 
@@ -321,7 +323,18 @@ func (l *pending) close(it *item, status protocol.State) {
 	if it.prompted {
 		l.ignored(it.uid)
 	}
+	l.ended(status)
 	l.notify(it.uid, l.event(ipc.EventClosed, it))
+}
+
+// classOf is the class of a request, 0 where it is not known any more.
+func (l *pending) classOf(profile, id string) protocol.Class {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if it := l.find(profile, id); it != nil {
+		return it.req.Class
+	}
+	return 0
 }
 
 func (l *pending) waits(it *item) bool {

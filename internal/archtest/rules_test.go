@@ -28,8 +28,9 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version", "agent/policy"},
+		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version", "agent/policy", "agent/metrics"},
 		"agent/audit":    {},
+		"agent/metrics":  {},
 		"agent/policy":   {"protocol"},
 		"agent/settings": {"agent/policy", "hsm", "internal/owned", "ipc"},
 		"agent/state":    {"hsm", "protocol"},
@@ -68,7 +69,7 @@ func mayImport() map[string][]string {
 		"installer": {"session/desktop", "systemd", "internal/version"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings", "agent/metrics"},
 		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "installer", "internal/mend", "internal/secret", "internal/version", "internal/zone"},
 		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
 
@@ -76,12 +77,17 @@ func mayImport() map[string][]string {
 		"examples/relying-party": {},
 
 		"internal/archtest":   {},
+		"internal/bench":      {},
 		"internal/docgen":     {"internal/testenv"},
 		"internal/packaging":  {},
 		"internal/e2e":        {"internal/testenv"},
 		"internal/testenv":    {"internal/secret"},
 		"internal/systemtest": {},
 		"internal/testreport": {},
+
+		// What the service is measured beside has nothing of it.
+		"internal/bench/empty": {},
+		"internal/bench/hello": {},
 	}
 }
 
