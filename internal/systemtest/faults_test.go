@@ -73,7 +73,7 @@ systemctl start countersignd.service`,
 		},
 		"no group": {
 			prepare: (*machine).tpm,
-			script:  "groupdel tss; ! systemctl restart countersignd.service",
+			script:  "userdel tss 2>/dev/null || true; groupdel tss 2>/dev/null || true; ! getent group tss; ! systemctl restart countersignd.service",
 			code:    "service",
 		},
 		"not in the group": {

@@ -54,6 +54,17 @@ func TestLife(t *testing.T) {
 			m.approves("alice")
 		}
 	})
+	t.Run("many crashes while somebody calls", func(t *testing.T) {
+		m := m.under(t)
+		// As often as systemd's own limits would have it give up.
+		m.run(`for i in $(seq 8); do
+  pid=$(systemctl show -P MainPID countersignd.service); kill -KILL $pid
+  for j in $(seq 30); do timeout 0.05 runuser -u alice -- countersign status >/dev/null 2>&1 || true; done &
+  until now=$(systemctl show -P MainPID countersignd.service) && [ $now != $pid ] && [ $now != 0 ]; do sleep 0.05; done
+done; wait`)
+		m.active("countersignd.socket")
+		m.approves("alice")
+	})
 	t.Run("a reboot", func(t *testing.T) {
 		m := m.under(t)
 		m.reboot()
