@@ -110,7 +110,7 @@ func (m *machine) off() {
 		<-m.ended
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup/unified/"+m.name, func(path string, _ os.DirEntry, err error) error {
-		defer os.Remove(path) //nolint:errcheck // it holds others until they are gone
+		defer os.Remove(path)
 		return err
 	})
 }
