@@ -61,9 +61,14 @@ func (n *internet) open() {
 func (n *internet) serve(host string, args ...string) *server {
 	n.t.Helper()
 	s := &server{tb: n.t, data: filepath.Join(n.t.TempDir(), "server"), log: new(logBuffer), net: n.server}
-	address := net.JoinHostPort(host, "0")
-	s.run(append(args, "--listen", address, "--device-listen", address)...)
-	s.command("", "user", "add", "alice").ok(n.t)
+	return s.begin(net.JoinHostPort(host, "0"), net.JoinHostPort(host, "0"), args...)
+}
+
+// begin runs a new server with a user.
+func (s *server) begin(listen, deviceListen string, args ...string) *server {
+	s.tb.Helper()
+	s.run(append(args, "--listen", listen, "--device-listen", deviceListen)...)
+	s.command("", "user", "add", "alice").ok(s.tb)
 	return s
 }
 

@@ -91,6 +91,14 @@ func (n *NetNS) Hosts(lines ...string) {
 	}
 }
 
+// Rename changes what commands know that run already.
+func (n *NetNS) Rename(lines ...string) {
+	n.tb.Helper()
+	if err := os.WriteFile(n.hosts, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil { //nolint:gosec // everybody reads it
+		n.tb.Fatal(err)
+	}
+}
+
 // Inside is a command as it runs in the network. It is the process itself, not one
 // below it.
 func (n *NetNS) Inside(cmd *exec.Cmd) *exec.Cmd {
