@@ -25,7 +25,7 @@ export GO FUZZTIME
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build man install package test test-vm soak lint fmt bench bench-idle fuzz shots vuln demo clean
+.PHONY: help deps build man install package test-packages test test-vm test-system soak lint fmt bench bench-idle fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ install: ## put what make build man made into DESTDIR, below PREFIX; PARTS=agent
 package: ## build the packages in dist/; ARCHES=amd64 builds for one architecture
 	@scripts/deps package
 	@VERSION='$(if $(filter command line environment,$(origin VERSION)),$(VERSION))' scripts/package $(ARCHES)
+
+test-packages: ## build the packages twice, compare them, and have them judged
+	@scripts/deps package packagetest
+	@scripts/test-packages $(ARCHES)
 
 test: ## run all tests with the race detector
 	@scripts/deps test

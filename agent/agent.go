@@ -20,6 +20,7 @@ import (
 	"countersign/agent/metrics"
 	"countersign/agent/policy"
 	"countersign/agent/state"
+	"countersign/agent/upstream"
 	"countersign/hsm"
 	"countersign/protocol"
 )
@@ -48,6 +49,8 @@ type Config struct {
 	// for more than a number and less than the PIN, by that method. Where there
 	// is none, or it is not available, the PIN takes its place.
 	Verifiers map[string]Means
+	// Network is how servers are reached. Its zero value goes by the environment.
+	Network upstream.Network
 	// Bus says whether the system's message bus can be reached; nil where nobody
 	// needs it.
 	Bus func(context.Context) error
@@ -124,7 +127,7 @@ func (a *Agent) load(s state.Profile) error {
 		return err
 	}
 	for _, e := range entries {
-		req, err := protocol.ParseRequest(e.Request, p.keys)
+		req, err := protocol.ParseRequest(e.Request, p.keysOfHistory())
 		if err != nil {
 			// The request would be refused if it came again, so nobody decides
 			// on it twice. The decision itself is delivered all the same.

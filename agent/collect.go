@@ -34,7 +34,7 @@ func conditions() []string {
 		checkApprovalDue, checkExpired, checkUnsettled, checkServer, checkClock, checkMetrics,
 		ipc.CodeServerForbidden, ipc.CodeKeyForbidden, ipc.CodeAttestationRequired,
 		ipc.CodeForeignKey, ipc.CodeChipUnavailable, ipc.CodeChipPermission, ipc.CodeChipBusy, ipc.CodeChipNoMemory, ipc.CodeChipReset,
-		ipc.CodeChipService, ipc.CodeTokenAbsent, ipc.CodeAdminRequired,
+		ipc.CodeChipService, ipc.CodeTokenAbsent, ipc.CodeAdminRequired, checkBusCode, lockedNote,
 		"tpm_no_pin_index", "tpm_owner_password", "piv_more_tokens", "piv_old_firmware", "piv_puk_unknown", "piv_factory_settings", otherCondition,
 	}
 }
@@ -78,9 +78,12 @@ func (c *collector) collect(ctx context.Context) []metrics.Family {
 func (c *collector) look(ctx context.Context) look {
 	l := look{chips: map[string]bool{}}
 	for _, p := range c.chips {
-		found := checkChip(ctx, p)
+		found := c.checkChip(ctx, p)
 		l.chips[p.Name()] = found[0].Status == ipc.CheckOK
 		l.checks = append(l.checks, found...)
+	}
+	if c.cfg.Bus != nil {
+		l.checks = append(l.checks, c.checkBus(c.cfg.Bus(ctx)))
 	}
 	for _, p := range c.all() {
 		if p.get().State != state.Revoked {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"countersign/agent/state"
 	"countersign/hsm"
@@ -52,7 +51,7 @@ func (p *profile) degraded(ctx context.Context, absent map[string]bool) (reasons
 	if s.DeviceKey.Provider == kindPIV {
 		reasons = append(reasons, "its device key is on the token too: while the token is not inserted nothing is received")
 	}
-	reasons = append(reasons, p.stale(time.Now())...)
+	reasons = append(reasons, p.stale(p.serverNow())...)
 	if trouble := p.trouble(); trouble != "" {
 		reasons = append(reasons, trouble)
 	}

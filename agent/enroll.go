@@ -85,7 +85,7 @@ func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.
 
 // run does what follows once the keys are durable.
 func (n *enrolling) run(ctx context.Context) (ipc.Enrolled, error) {
-	n.client = upstream.ForEnrollment(n.Server, n.CA)
+	n.client = n.agent.cfg.Network.ForEnrollment(n.Server, n.CA)
 	defer n.client.Close()
 	err := n.begin(ctx)
 	if err == nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"countersign/agent/state"
@@ -33,6 +34,12 @@ func (p *profile) Reached(err error) {
 	p.agent.counts.poll(err)
 	if back {
 		poke(p.back)
+	}
+	if client := p.clientNow(); client != nil {
+		if err == nil {
+			p.reachable(client)
+		}
+		p.mindTrust(client, err)
 	}
 	switch {
 	case err == nil && p.get().State != state.Active:
@@ -78,7 +85,7 @@ func (p *profile) Listed(ctx context.Context, list protocol.Requests) {
 // clock says of its age counts from when it was asked, so that no delay
 // on the way lengthens its life.
 func (p *profile) receive(compact string, now int64, sent time.Duration) (id string, ok bool) {
-	req, err := protocol.ParseRequest(compact, p.keys)
+	req, err := protocol.ParseRequest(compact, p.serverKeys())
 	if err == nil {
 		err = p.addressed(req)
 	}
@@ -123,7 +130,7 @@ var errNotForUs = errors.New("the request is for another device, profile or serv
 
 func (p *profile) addressed(req *protocol.Request) error {
 	s := p.get()
-	if req.Issuer != s.Issuer || req.Audience != s.Device || req.Subject != s.ID {
+	if !slices.Contains(s.Names(), req.Issuer) || req.Audience != s.Device || req.Subject != s.ID {
 		return errNotForUs
 	}
 	return nil

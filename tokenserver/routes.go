@@ -44,6 +44,8 @@ func (s *Server) deviceRoutes() http.Handler {
 // a problem.
 func (s *Server) mux(table map[string]handler) http.Handler {
 	table["GET "+protocol.PathJWKS] = s.anybody(s.getJWKS)
+	table["GET "+protocol.PathTrust] = s.anybody(s.getTrust)
+	table["GET "+protocol.PathTime] = s.anybody(s.getTime)
 	table["GET /healthz"] = s.anybody(s.getHealth)
 	table["/"] = s.anybody(notFound)
 	mux := http.NewServeMux()

@@ -94,6 +94,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err := s.listen(ctx, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("tokenserver: %w", err), s.Close())
 	}
+	if err := c.PKI.Present(s.issuer, s.deviceURL, c.TLS != nil); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.wire(ctx, c); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

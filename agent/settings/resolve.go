@@ -30,6 +30,7 @@ const (
 func (r *reader) resolve() {
 	r.places()
 	r.verify()
+	r.network()
 	r.metrics()
 	r.policy()
 }

@@ -47,6 +47,8 @@ type Settings struct {
 	Floor     string `toml:"floor"`
 	// Verify is how the service verifies people by itself.
 	Verify Verify `toml:"verify"`
+	// Network is how servers are reached.
+	Network Network `toml:"network"`
 	// Policy is what users cannot change.
 	Policy Policy `toml:"policy"`
 	// Metrics is what is counted for a monitoring system.
@@ -89,6 +91,7 @@ func Defaults() Settings {
 	return Settings{
 		State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM,
 		Verify:  Verify{Fingerprint: true, PluginTimeout: "30s"},
+		Network: Network{NoProxy: []string{}},
 		Policy:  Policy{Servers: []string{"*"}, PINMinLength: 6, MuteMax: "24h", LocalApprovals: "any", Keys: []string{"tpm", "piv"}},
 		Metrics: Metrics{Interval: "1m"},
 	}

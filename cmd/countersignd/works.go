@@ -37,6 +37,9 @@ func (s *service) build() (w *works, err error) {
 	if w.cfg, err = s.flags.load(); err != nil {
 		return w, err
 	}
+	for _, n := range w.cfg.Notes {
+		s.log.Warn("about the configuration", "note", n)
+	}
 	cfg, err := w.agentConfig(s.log)
 	if err != nil {
 		return w, err
@@ -74,6 +77,7 @@ func (w *works) agentConfig(log *slog.Logger) (agent.Config, error) {
 	return agent.Config{
 		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record, Log: log,
 		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Metrics: cfg.metrics(log), Bus: verify.Bus{}.Reach,
+		Network: cfg.network(),
 	}, nil
 }
 

@@ -48,9 +48,6 @@ func mayImport() map[string][]string {
 		"session/qr":      {},
 		"session/desktop": {},
 
-		// Installing knows files and the init system, and no key.
-		"installer": {"session/desktop", "systemd", "internal/version"},
-
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
 		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
 		"tokenserver/admin":             {"protocol", "tokenserver/engine", "tokenserver/fanout", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/secret"},
@@ -68,7 +65,8 @@ func mayImport() map[string][]string {
 		"tokenserver/store/storetest":   {"protocol", "tokenserver/store", "internal/testenv"},
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
-		"systemd": {},
+		"systemd":   {},
+		"installer": {"session/desktop", "systemd", "internal/mend", "internal/version"},
 
 		// Commands wire, and only they choose a back end.
 		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings", "agent/metrics"},

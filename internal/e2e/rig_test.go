@@ -26,6 +26,8 @@ type server struct {
 	proc           *process
 	log            *logBuffer
 	config         string
+	// binary, where not "", is another version's.
+	binary string
 	// small, where not nil, is the disk that the data is on.
 	small *disk
 }
@@ -49,8 +51,15 @@ func (s *server) run(args ...string) {
 	if s.config != "" {
 		args = append(args, "--config", s.config)
 	}
-	s.proc = start(s.tb, s.log, "countersign-server", args...)
+	s.proc = startCommand(s.tb, s.log, exec.Command(s.program(), args...))
 	s.read()
+}
+
+func (s *server) program() string {
+	if s.binary != "" {
+		return s.binary
+	}
+	return filepath.Join(bin, "countersign-server")
 }
 
 // read takes in what a starting server says.
@@ -79,7 +88,7 @@ func hostOf(tb testing.TB, address string) string {
 
 func (s *server) command(stdin string, args ...string) answer {
 	s.tb.Helper()
-	cmd := exec.Command(filepath.Join(bin, "countersign-server"), append(args, "--data", s.data)...)
+	cmd := exec.Command(s.program(), append(args, "--data", s.data)...)
 	if s.small != nil {
 		cmd = s.small.seenBy(cmd)
 	}
@@ -119,9 +128,14 @@ type device struct {
 	// plain runs a service built without the race detector, where strace
 	// watches and time is short.
 	plain bool
+	// binary, where not "", is another version's service.
+	binary string
 }
 
 func (d *device) program() string {
+	if d.binary != "" {
+		return d.binary
+	}
 	if d.plain {
 		return filepath.Join(bin, "plain", "countersignd")
 	}

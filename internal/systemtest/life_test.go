@@ -38,7 +38,7 @@ func TestLife(t *testing.T) {
 		m := m.under(t)
 		before := m.pid("countersignd.service")
 		m.run("kill -STOP " + before)
-		took := m.within(35*time.Second, "the watchdog starts it again", func() bool {
+		took := m.within(seconds(35), "the watchdog starts it again", func() bool {
 			pid := m.pid("countersignd.service")
 			return pid != before && pid != "0"
 		})
@@ -50,7 +50,7 @@ func TestLife(t *testing.T) {
 		for _, signal := range []string{"KILL", "SEGV"} {
 			before := m.pid("countersignd.service")
 			m.run("kill -" + signal + " " + before)
-			m.within(10*time.Second, "it is started again", func() bool { pid := m.pid("countersignd.service"); return pid != before && pid != "0" })
+			m.within(seconds(10), "it is started again", func() bool { pid := m.pid("countersignd.service"); return pid != before && pid != "0" })
 			m.approves("alice")
 		}
 	})
@@ -76,7 +76,7 @@ func newDesk(t *testing.T) *machine {
 	m.active("countersignd.service")
 	m.active("countersign-server.service")
 	m.login("alice")
-	m.within(10*time.Second, "the prompt helper of alice", func() bool {
+	m.within(seconds(10), "the prompt helper of alice", func() bool {
 		out, _ := m.user("alice", "systemctl --user is-active countersign-session")
 		return out == "active"
 	})
@@ -129,7 +129,7 @@ func (m *machine) begin(kind, user string) transaction {
 	if err := json.Unmarshal([]byte(out), &tx); err != nil || tx.ID == "" {
 		m.t.Fatalf("the server says %s", out)
 	}
-	m.within(30*time.Second, "the request arrives", func() bool {
+	m.within(seconds(30), "the request arrives", func() bool {
 		list, _ := m.user(user, "countersign requests --json")
 		return strings.Contains(list, tx.ID)
 	})
@@ -139,7 +139,12 @@ func (m *machine) begin(kind, user string) transaction {
 // approves approves a transaction with the command.
 func (m *machine) approves(user string) {
 	m.t.Helper()
-	tx := m.begin("login", user)
+	m.approve(user, m.begin("login", user))
+}
+
+// approve approves a transaction that has arrived.
+func (m *machine) approve(user string, tx transaction) {
+	m.t.Helper()
 	m.runAs(user, fmt.Sprintf("echo %s | countersign approve %s --number %s --pin-stdin", pin, tx.ID, tx.Number))
 	m.approved(tx)
 }
@@ -159,7 +164,7 @@ countersign-server evidence verify /root/answer.json --ca /var/lib/countersign-s
 func (m *machine) clickOpen() {
 	m.t.Helper()
 	var window map[string]int
-	m.within(10*time.Second, "a notification is on the screen", func() bool {
+	m.within(seconds(10), "a notification is on the screen", func() bool {
 		out, _ := m.user("alice", `xdotool search --onlyvisible --class xfce4-notifyd getwindowgeometry --shell %@`)
 		window = geometry(out)
 		return window["WIDTH"] > 100
@@ -192,7 +197,7 @@ func (m *machine) answerPrompt(number string) {
 		{"Countersign number", "xdotool type --delay 60 " + number + "; xdotool key Return"},
 		{"Countersign PIN", "xdotool type --delay 60 " + pin + "; xdotool key Return"},
 	} {
-		m.within(10*time.Second, "the window "+step.title, func() bool {
+		m.within(seconds(10), "the window "+step.title, func() bool {
 			name, _ := m.user("alice", "xdotool getwindowfocus getwindowname")
 			return strings.Contains(name, step.title)
 		})

@@ -163,6 +163,8 @@ func (m *machine) run(script string) string {
 	return out
 }
 
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
+
 // within fails the test unless cond becomes true in time.
 func (m *machine) within(limit time.Duration, what string, cond func() bool) time.Duration {
 	m.t.Helper()

@@ -25,16 +25,31 @@ func (a *Authority) IssueDevice(device string, pub crypto.PublicKey, info protoc
 		return nil, err
 	}
 	t := leafTemplate(device, now, lifetime)
-	if t.NotAfter.After(a.deviceCA.cert.NotAfter) {
-		t.NotAfter = a.deviceCA.cert.NotAfter
+	ca := a.ring().deviceCA
+	if t.NotAfter.After(ca.cert.NotAfter) {
+		t.NotAfter = ca.cert.NotAfter
 	}
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	t.ExtraExtensions = append(t.ExtraExtensions, ext)
-	leaf, err := a.deviceCA.sign(t, pub)
+	leaf, err := ca.sign(t, pub)
 	if err != nil {
 		return nil, err
 	}
-	return [][]byte{leaf.Raw, a.deviceCA.cert.Raw}, nil
+	return [][]byte{leaf.Raw, ca.cert.Raw}, nil
+}
+
+// DevicePool holds the device CA, and those before it that are not retired, to
+// verify devices' certificates against.
+func (a *Authority) DevicePool() *x509.CertPool {
+	r := a.ring()
+	pool := x509.NewCertPool()
+	pool.AddCert(r.deviceCA.cert)
+	for _, der := range r.book.FormerDeviceCAs {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			pool.AddCert(cert)
+		}
+	}
+	return pool
 }
 
 // VerifyDevice checks that this authority issued a certificate, that it is valid
