@@ -49,6 +49,8 @@ type Config struct {
 	// for more than a number and less than the PIN, by that method. Where there
 	// is none, or it is not available, the PIN takes its place.
 	Verifiers map[string]Means
+	// Fleet is what this computer belongs to.
+	Fleet Fleet
 	// Network is how servers are reached. Its zero value goes by the environment.
 	Network upstream.Network
 	// Bus says whether the system's message bus can be reached; nil where nobody
@@ -66,6 +68,7 @@ type Agent struct {
 	reserved  *reservations
 	lookouts  lookouts
 	limits    limits
+	machine   *machine
 	counts    *counts
 	// availability is who can be verified how.
 	availability availability
@@ -83,6 +86,7 @@ type Agent struct {
 func New(cfg Config) (*Agent, error) {
 	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), limits: newLimits(), counts: newCounts(), profiles: map[string]*profile{}}
 	a.reserved = newReservations(cfg.State, a.chips, cfg.Log)
+	a.machine = newMachine(a, cfg.Fleet)
 	a.pending = newPending(BootTime, a.publish)
 	moods, err := cfg.State.Attention()
 	if err != nil {
@@ -159,6 +163,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, e := range a.unfinished {
 		start(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
 	}
+	start(a.machine.run)
 	start(a.pending.expire)
 	start(func(ctx context.Context) { a.attention.run(ctx, a.moodChanged) })
 	start(a.reserved.sweep)
@@ -209,4 +214,5 @@ func (a *Agent) forget(p *profile) {
 	delete(a.profiles, id)
 	a.mu.Unlock()
 	a.pending.clear(id, false)
+	a.machine.poke()
 }

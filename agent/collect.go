@@ -31,7 +31,7 @@ type look struct {
 func conditions() []string {
 	return []string{
 		kindTPM, kindPIV, checkPINTries, checkPINLocked, checkCleared, checkReplaced, checkFirmware, checkSharedLockout, checkUnattested, checkFloor,
-		checkApprovalDue, checkExpired, checkUnsettled, checkServer, checkClock, checkMetrics,
+		checkApprovalDue, checkExpired, checkUnsettled, checkServer, checkClock, checkMetrics, checkMachine,
 		ipc.CodeServerForbidden, ipc.CodeKeyForbidden, ipc.CodeAttestationRequired,
 		ipc.CodeForeignKey, ipc.CodeChipUnavailable, ipc.CodeChipPermission, ipc.CodeChipBusy, ipc.CodeChipNoMemory, ipc.CodeChipReset,
 		ipc.CodeChipService, ipc.CodeTokenAbsent, ipc.CodeAdminRequired, checkBusCode, lockedNote,
@@ -114,6 +114,9 @@ func (c *collector) conditionFamilies() []metrics.Family {
 		checks = append(checks, locked)
 	}
 	checks = append(checks, c.checkMetrics()...)
+	if own, is := c.machine.check(); is {
+		checks = append(checks, own)
+	}
 	return []metrics.Family{
 		condition("countersign_degraded", "Whether something does not work, by doctor's code.", checks, ipc.CheckFail),
 		condition("countersign_warning", "Whether something works less well than it could, by doctor's code.", checks, ipc.CheckWarn),

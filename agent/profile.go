@@ -234,6 +234,7 @@ func (p *profile) setState(st, reason string) {
 	}
 	p.agent.note(audit.Event{Kind: recordProfile, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"state": st}})
 	p.announce()
+	p.agent.machine.poke()
 }
 
 // announce tells the session helpers how the profile stands.

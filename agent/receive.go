@@ -34,6 +34,7 @@ func (p *profile) Reached(err error) {
 	p.agent.counts.poll(err)
 	if back {
 		poke(p.back)
+		p.agent.machine.poke()
 	}
 	if client := p.clientNow(); client != nil {
 		if err == nil {

@@ -24,7 +24,7 @@ func (a *app) doctorCommand() *cobra.Command {
 func (a *app) doctor(ctx context.Context) error {
 	checks := append(a.checkService(ctx), checkDesktop()...)
 	checks = append(checks, checkPictures(ctx))
-	err := a.print(map[string]any{"checks": checks}, func() {
+	err := a.print(report{checks, a.inventory(ctx)}, func() {
 		for _, c := range checks {
 			a.say("%-4s  %-8s  %s", c.Status, c.Code, c.Detail)
 			if c.Cure != "" {
@@ -39,6 +39,23 @@ func (a *app) doctor(ctx context.Context) error {
 		return silent(ipc.Errorf("doctor", "", "something is missing"))
 	}
 	return nil
+}
+
+// report is what doctor prints for programs: the checks, and what an inventory
+// wants to know beside them, where the service answers.
+type report struct {
+	Checks []ipc.Check `json:"checks"`
+	*ipc.Inventory
+}
+
+// inventory is nil where the service does not answer, or is older than this; the
+// checks say so.
+func (a *app) inventory(ctx context.Context) *ipc.Inventory {
+	i, err := a.service().Inventory(ctx)
+	if err != nil {
+		return nil
+	}
+	return &i
 }
 
 func (a *app) checkService(ctx context.Context) []ipc.Check {

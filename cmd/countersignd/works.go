@@ -77,7 +77,7 @@ func (w *works) agentConfig(log *slog.Logger) (agent.Config, error) {
 	return agent.Config{
 		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record, Log: log,
 		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Metrics: cfg.metrics(log), Bus: verify.Bus{}.Reach,
-		Network: cfg.network(),
+		Network: cfg.network(), Fleet: cfg.fleet(),
 	}, nil
 }
 
