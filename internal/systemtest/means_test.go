@@ -32,11 +32,12 @@ func TestMeans(t *testing.T) {
 		// The empty line asks for the finger in place of the PIN.
 		m.run(`cat >/srv/approve <<'E'
 #!/bin/bash
-(sleep 1; echo; sleep 8) | script -qec "countersign approve `+tx.ID+` --number `+tx.Number+`" /dev/null >/tmp/approve.log 2>&1
+(sleep 1; echo; sleep 20) | script -qec "countersign approve `+tx.ID+` --number `+tx.Number+`" /dev/null >/tmp/approve.log 2>&1
 E
 chmod 755 /srv/approve; systemd-run --quiet --uid=alice -p PAMName=login /srv/approve
 until grep -q 'Place your finger' /tmp/approve.log; do sleep 0.1; done`)
 		m.scan("wrong")
+		m.run("until [ $(grep -o 'Place your finger' /tmp/approve.log | wc -l) -ge 2 ]; do sleep 0.1; done")
 		m.scan("right")
 		m.approved(tx)
 	})
