@@ -53,7 +53,8 @@ func is[T error](err error) bool {
 
 func proxyKind(err error) (Kind, bool) {
 	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {
-		if refusal.status == http.StatusProxyAuthRequired {
+		// Some proxies answer wrong passwords with the status that servers have for it.
+		if refusal.status == http.StatusProxyAuthRequired || refusal.status == http.StatusUnauthorized {
 			return ProxyAuth, true
 		}
 		return ProxyRefused, true

@@ -68,7 +68,7 @@ func mayImport() map[string][]string {
 		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
 		"systemd":   {},
-		"installer": {"session/desktop", "systemd", "internal/version"},
+		"installer": {"session/desktop", "systemd", "internal/mend", "internal/version"},
 
 		// Commands wire, and only they choose a back end.
 		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings", "agent/metrics"},

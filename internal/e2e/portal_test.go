@@ -55,7 +55,11 @@ func (p *portal) trust() {
 		}
 		pool.AddCert(cert)
 	}
-	p.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	if p.server.net != nil {
+		transport.DialContext = p.server.net.Dial
+	}
+	p.http = &http.Client{Transport: transport}
 }
 
 func (p *portal) call(method, path, prefer string, body any) transaction {

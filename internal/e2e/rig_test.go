@@ -28,6 +28,8 @@ type server struct {
 	config         string
 	// binary, where not "", is another version's.
 	binary string
+	// net, where not nil, is the network that it is in.
+	net *testenv.NetNS
 	// small, where not nil, is the disk that the data is on.
 	small *disk
 }
@@ -51,7 +53,11 @@ func (s *server) run(args ...string) {
 	if s.config != "" {
 		args = append(args, "--config", s.config)
 	}
-	s.proc = startCommand(s.tb, s.log, exec.Command(s.program(), args...))
+	cmd := exec.Command(s.program(), args...)
+	if s.net != nil {
+		cmd = s.net.Inside(cmd)
+	}
+	s.proc = startCommand(s.tb, s.log, cmd)
 	s.read()
 }
 
@@ -130,6 +136,8 @@ type device struct {
 	plain bool
 	// binary, where not "", is another version's service.
 	binary string
+	// net, where not nil, is the network that it is in.
+	net *testenv.NetNS
 }
 
 func (d *device) program() string {
@@ -190,6 +198,9 @@ func (d *device) start() {
 	cmd.Env = append(os.Environ(), d.env...)
 	if d.pcscd != nil {
 		cmd.Env = append(cmd.Env, d.pcscd.Env())
+	}
+	if d.net != nil {
+		cmd = d.net.Inside(cmd)
 	}
 	d.proc = startCommand(d.tb, d.log, cmd)
 	d.proc.expect("ready")
