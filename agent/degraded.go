@@ -23,6 +23,9 @@ func (a *Agent) degraded(ctx context.Context, s ipc.Scope) []string {
 			reasons = append(reasons, p.Name()+": "+chipError(onChip(p.Name(), err)).Message)
 		}
 	}
+	if trouble := a.machine.trouble(); trouble != "" {
+		reasons = append(reasons, trouble)
+	}
 	for _, p := range a.visible(s) {
 		for _, reason := range p.degraded(ctx, absent) {
 			reasons = append(reasons, fmt.Sprintf("%s: %s", p.account(), reason))

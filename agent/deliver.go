@@ -118,6 +118,7 @@ func (p *profile) rejected(e state.Entry, compact string) (state.Entry, error) {
 // decided; the helpers are told that it waits again.
 func (p *profile) tell(e state.Entry) {
 	s := p.get()
+	p.agent.counts.answer(e, p.agent.pending.classOf(s.ID, e.ID))
 	p.agent.pending.resolve(s.ID, e.ID, e.Status)
 	p.agent.cfg.Log.Info("decision answered", "profile", s.ID, "request", e.ID, "decision", e.Verb, "state", e.State, "status", e.Status, "code", e.Code)
 	p.agent.note(answered(s, e))

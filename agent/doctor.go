@@ -15,6 +15,13 @@ import (
 	"countersign/ipc"
 )
 
+// Codes of doctor beside those of the keys.
+const (
+	checkServer  = "server"
+	checkClock   = "clock"
+	checkMetrics = "metrics_unwritten"
+)
+
 // clockTolerance is how far the server's clock may be from ours unmentioned. Nothing
 // depends on it: it is what a clock that is set by the network never reaches.
 const clockTolerance = 2 * time.Minute
@@ -23,15 +30,26 @@ const clockTolerance = 2 * time.Minute
 func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*chipTimeout)
 	defer cancel()
-	var checks []ipc.Check
+	checks := append(a.checkComputer(ctx), a.checkVerifiers(ctx, subject(s.Peer))...)
+	if c, ok := a.machine.check(); ok {
+		checks = append(checks, c)
+	}
+	return append(checks, checkProfiles(ctx, a.visible(s))...), nil
+}
+
+// checkComputer looks at what belongs to no user.
+func (a *Agent) checkComputer(ctx context.Context) (checks []ipc.Check) {
 	for _, p := range a.chips {
 		checks = append(checks, a.checkChip(ctx, p)...)
 	}
 	if a.cfg.Bus != nil {
 		checks = append(checks, a.checkBus(a.cfg.Bus(ctx)))
 	}
-	checks = append(checks, a.checkVerifiers(ctx, subject(s.Peer))...)
-	for _, p := range a.visible(s) {
+	return append(checks, a.checkMetrics()...)
+}
+
+func checkProfiles(ctx context.Context, list []*profile) (checks []ipc.Check) {
+	for _, p := range list {
 		if p.get().State != state.Revoked {
 			checks = append(checks, p.checkKeys(ctx)...)
 		}
@@ -46,7 +64,7 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 			}
 		}
 	}
-	return checks, nil
+	return checks
 }
 
 // checkChip says whether a chip can be used, and what works less well than it
@@ -91,7 +109,7 @@ func (a *Agent) checkVerifiers(ctx context.Context, s verify.Subject) []ipc.Chec
 }
 
 func (p *profile) checkServer() ipc.Check {
-	c := ipc.Check{Code: "server", Status: ipc.CheckOK, Detail: p.account() + " is connected"}
+	c := ipc.Check{Code: checkServer, Status: ipc.CheckOK, Detail: p.account() + " is connected"}
 	if trouble := p.trouble(); trouble != "" {
 		c.Status, c.Detail, c.Cure = ipc.CheckFail, p.account()+": "+trouble, "check the network, and that the server runs"
 		if fault := p.fault(); fault != nil && p.get().State == state.Active {

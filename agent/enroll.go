@@ -243,6 +243,7 @@ func (n *enrolling) finish(ctx context.Context) (ipc.Enrolled, error) {
 	n.agent.launch(p.run)
 	n.agent.note(enrolled(s))
 	n.agent.limits.attempts.forgive(s.UID)
+	n.agent.setUp(s)
 	n.agent.launch(func(ctx context.Context) { n.agent.clearReplaced(ctx, s) })
 	n.log.Info("enrolled", "profile", s.ID, "issuer", s.Issuer, "uid", s.UID, "attested", s.Verdict.Attested)
 	n.keepCertificates(ctx, p)

@@ -51,6 +51,8 @@ type profile struct {
 	client *upstream.Client
 	reach  error         // of the last exchange
 	skew   time.Duration // the server's clock less ours, at the last exchange
+	// contacted is when the server answered last, whatever it said.
+	contacted time.Time
 	// diagnosis is what was found out about the last failure.
 	diagnosis diagnosis
 	// stop ends run; retired keeps it from starting.
@@ -234,6 +236,7 @@ func (p *profile) setState(st, reason string) {
 	}
 	p.agent.note(audit.Event{Kind: recordProfile, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"state": st}})
 	p.announce()
+	p.agent.machine.poke()
 }
 
 // announce tells the session helpers how the profile stands.

@@ -27,9 +27,14 @@ func (p *profile) Reached(err error) {
 	p.mu.Lock()
 	back := err == nil && p.reach != nil
 	p.reach = err
+	if err == nil || refused {
+		p.contacted = time.Now()
+	}
 	p.mu.Unlock()
+	p.agent.counts.poll(err)
 	if back {
 		poke(p.back)
+		p.agent.machine.poke()
 	}
 	if client := p.clientNow(); client != nil {
 		if err == nil {
@@ -106,6 +111,7 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 	}
 	switch p.agent.pending.add(it) {
 	case added:
+		p.agent.counts.received.Inc(className(req.Class))
 		p.agent.cfg.Log.Info("approval request received", "profile", s.ID, "request", req.ID, "type", req.Type, "class", req.Class)
 	case crowded:
 		p.refuse(compact, errCrowded)
@@ -147,6 +153,7 @@ func (p *profile) refuse(compact string, err error) {
 	if known {
 		return
 	}
+	p.agent.counts.refusedRequest(err)
 	p.agent.note(refusedRequest(p.get(), h, err))
 	p.agent.cfg.Log.Warn("approval request refused", "profile", p.get().ID, "sha256", h, "error", err)
 }

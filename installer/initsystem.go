@@ -4,7 +4,6 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -22,6 +21,8 @@ const (
 	socketUnit  = "countersignd.socket"
 	serviceUnit = "countersignd.service"
 	sessionUnit = "countersign-session.service"
+	// logFile is where the scripts have the service write.
+	logFile = "/var/log/countersignd.log"
 )
 
 // The init systems, as kardianos/service names them.
@@ -282,5 +283,5 @@ func (s *initSystem) logs() string {
 	case s.name == initUpstart:
 		return "sudo cat /var/log/upstart/countersignd.log"
 	}
-	return fmt.Sprintf("sudo tail -n 30 /var/log/%s.log", serviceName)
+	return "sudo tail -n 30 " + logFile
 }

@@ -26,21 +26,6 @@ const (
 	envPrograms = "INSTALLER_TEST_PROGRAMS"
 )
 
-func TestMain(m *testing.M) {
-	if os.Getenv(envKill) == "" {
-		os.Exit(m.Run())
-	}
-	last, err := strconv.Atoi(os.Getenv(envKill))
-	if err == nil {
-		err = act(os.Getenv(envAction), os.Getenv(envRoot), os.Getenv(envPrograms), last)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
 // act installs or uninstalls, and is killed at a change of its choice, counted
 // from 1; at 0 it is not.
 func act(action, root, programs string, last int) error {
@@ -225,4 +210,3 @@ func TestKilledAnywhere(t *testing.T) {
 		})
 	}
 }
-

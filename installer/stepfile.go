@@ -230,17 +230,17 @@ func (s *RemoveDirectory) apply(_ context.Context, m *machine) error {
 	return m.tree.remove(s.Path)
 }
 
-// RemoveState removes the keys and all else that the service stored.
+// RemoveState removes what the service stored: the keys, or its log.
 type RemoveState struct {
 	Path string `json:"path"`
+	// What is in it, for people.
+	What string `json:"what"`
 }
 
 // Kind implements Step.
 func (s *RemoveState) Kind() Kind { return KindRemoveState }
 
-func (s *RemoveState) String() string {
-	return "remove " + s.Path + " with the keys, profiles and the log in it"
-}
+func (s *RemoveState) String() string { return "remove " + s.Path + " with " + s.What }
 
 func (s *RemoveState) state(_ context.Context, m *machine) (State, error) {
 	if m.tree.exists(s.Path) {

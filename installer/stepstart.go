@@ -58,9 +58,9 @@ func (m *machine) active(ctx context.Context, unit string, s scope) (bool, error
 	if unit == serviceName {
 		return m.init.running()
 	}
-	// "inactive" is an exit status too, and so is a unit that is unknown.
-	out, _ := output(ctx, s.systemctl("/", "is-active", unit)) //nolint:errcheck // see above
-	return out == "active\n", nil
+	// What is not active is an exit status too.
+	out, err := output(ctx, s.systemctl("/", "is-active", unit))
+	return err == nil && out == "active\n", nil
 }
 
 // Stop stops a unit.

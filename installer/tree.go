@@ -56,9 +56,9 @@ func (t *tree) real(path string) (string, error) {
 
 // existing resolves the links of what exists of a path.
 func existing(dir string) (string, error) {
-	real, err := filepath.EvalSymlinks(dir)
+	resolved, err := filepath.EvalSymlinks(dir)
 	if !errors.Is(err, fs.ErrNotExist) || dir == "/" {
-		return real, err
+		return resolved, err
 	}
 	parent, err := existing(filepath.Dir(dir))
 	return filepath.Join(parent, filepath.Base(dir)), err

@@ -31,6 +31,7 @@ func (r *reader) resolve() {
 	r.places()
 	r.verify()
 	r.network()
+	r.fleet()
 	r.metrics()
 	r.policy()
 }

@@ -51,6 +51,8 @@ type Settings struct {
 	Network Network `toml:"network"`
 	// Policy is what users cannot change.
 	Policy Policy `toml:"policy"`
+	// Fleet is what this computer belongs to.
+	Fleet Fleet `toml:"fleet"`
 	// Metrics is what is counted for a monitoring system.
 	Metrics Metrics `toml:"metrics"`
 }
@@ -93,6 +95,7 @@ func Defaults() Settings {
 		Verify:  Verify{Fingerprint: true, PluginTimeout: "30s"},
 		Network: Network{NoProxy: []string{}},
 		Policy:  Policy{Servers: []string{"*"}, PINMinLength: 6, MuteMax: "24h", LocalApprovals: "any", Keys: []string{"tpm", "piv"}},
+		Fleet:   Fleet{Report: true, Spread: "30s"},
 		Metrics: Metrics{Interval: "1m"},
 	}
 }

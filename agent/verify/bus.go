@@ -44,7 +44,7 @@ type line struct {
 func (b Bus) dial(ctx context.Context, name string) (*line, error) {
 	conn, err := b.open(ctx)
 	if err != nil {
-		return nil, cause(ctx, &Unavailable{Text: "the system message bus cannot be reached", Cure: "systemctl status dbus", Err: err})
+		return nil, cause(ctx, &Unavailable{Text: "the system message bus cannot be reached", Cure: "countersign doctor says of system_bus what mends it", Err: err})
 	}
 	l := &line{conn: conn, name: name, signals: make(chan *dbus.Signal, 16)}
 	conn.Signal(l.signals)

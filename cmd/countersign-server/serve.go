@@ -87,7 +87,7 @@ func (c *cli) serve(ctx context.Context, s *state, conf config, f serveConfig) e
 		Store: s.store, PKI: s.pki, Listen: f.Listen, DeviceListen: f.DeviceListen,
 		Issuer: f.Issuer, DeviceURL: f.DeviceURL, TLS: cert, Enrollment: conf.policy(),
 		Attestation: conf.attestation(), AttestationRoots: conf.roots(s.roots), Hold: hold,
-		CertificateLifetime: lifetime, Logger: log,
+		CertificateLifetime: lifetime, Machines: conf.machines(), Logger: log,
 	})
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 )
 
 // proxyPasswordName is the credential that holds the password for the proxy.
-const proxyPasswordName = "countersign.proxy-password" //nolint:gosec // a name
+const proxyPasswordName = "countersign.proxy-password"
 
 // network is how servers are reached.
 func (c config) network() upstream.Network {

@@ -22,6 +22,7 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 	named := regexp.MustCompile(`^(Code|Problem)[A-Z]`)
 	codes := 0
 	for dir, isCode := range map[string]*regexp.Regexp{
+		"installer":              named,
 		"ipc":                    named,
 		"protocol":               named,
 		"tokenserver/problem":    regexp.MustCompile(`^[A-Z]`),

@@ -32,7 +32,7 @@ func (n *internet) takeOver(s *server, secure bool, h http.Handler) *loginPage {
 	n.t.Helper()
 	p := &loginPage{n: n, address: hostOf(n.t, s.device)}
 	n.middle.IP("address", "add", serverIP+"/32", "dev", "lo")
-	srv := &http.Server{Handler: p.recorded(h), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)} //nolint:gosec // of a test
+	srv := &http.Server{Handler: p.recorded(h), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
 	p.servers = append(p.servers, srv)
 	l := n.middle.Listen(p.address)
 	if secure {
@@ -83,7 +83,7 @@ func (p *loginPage) lift() {
 // behind passes everything on to the real server, over TLS of its own.
 func behind(n *internet, address string) http.Handler {
 	client := &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // as such proxies do
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 		DialContext:     n.server.Dial,
 	}}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -166,7 +166,7 @@ func TestNamesAllLeadToTheLoginPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	cert, _ := authority(t, gateway)
-	srv := &http.Server{ //nolint:gosec // of a test
+	srv := &http.Server{
 		Handler:   http.RedirectHandler("https://login.example/", http.StatusFound),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12},
 		ErrorLog:  slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo),

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"html"
 	"io"
 	"os"
 	"regexp"
@@ -34,7 +35,7 @@ func changelog(out io.Writer, format string, building release) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", changelogFile, err)
 	}
-	write, ok := map[string]func(io.Writer, release){"deb": debEntry, "yaml": yamlEntry}[format]
+	write, ok := map[string]func(io.Writer, release){"deb": debEntry, "yaml": yamlEntry, "appstream": appstreamEntry}[format]
 	if !ok {
 		return fmt.Errorf("no changelog format %q", format)
 	}
@@ -107,12 +108,21 @@ func debEntry(out io.Writer, r release) {
 	_, _ = fmt.Fprintf(out, "\n -- %s  %s\n\n", r.contact, r.date.Format(time.RFC1123Z))
 }
 
-// yamlEntry is an entry as nfpm takes it for RPM.
+// yamlEntry is an entry as nfpm takes it for RPM, whose versions have a release.
 func yamlEntry(out io.Writer, r release) {
-	_, _ = fmt.Fprintf(out, "- semver: %q\n  date: %s\n  packager: %q\n  changes:\n", r.version, r.date.Format(time.RFC3339), r.contact)
+	_, _ = fmt.Fprintf(out, "- semver: \"%s-1\"\n  date: %s\n  packager: %q\n  changes:\n", r.version, r.date.Format(time.RFC3339), r.contact)
 	for _, c := range r.changes {
 		_, _ = fmt.Fprintf(out, "    - note: %q\n", strings.Join(wrap(c, 76), "\n  "))
 	}
+}
+
+// appstreamEntry is an entry as AppStream has it, in one line.
+func appstreamEntry(out io.Writer, r release) {
+	_, _ = fmt.Fprintf(out, `<release version="%s" date="%s"><description><ul>`, r.version, r.date.Format(time.DateOnly))
+	for _, c := range r.changes {
+		_, _ = fmt.Fprintf(out, "<li>%s</li>", html.EscapeString(strings.ReplaceAll(c, "`", "")))
+	}
+	_, _ = fmt.Fprint(out, "</ul></description></release>\n")
 }
 
 // wrap breaks a text into lines of at most width bytes where its words allow it.

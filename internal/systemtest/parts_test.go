@@ -30,14 +30,14 @@ E
 mkdir tpm && swtpm_setup --tpm2 --tpmstate dir://$PWD/tpm --create-ek-cert --lock-nvram --config ca/setup.conf --logfile setup.log || { cat setup.log; exit 1; }
 cat >/etc/systemd/system/tpm.service <<E
 [Service]
-ExecStart=/usr/bin/swtpm socket --tpm2 --tpmstate dir=/var/lib/swtpm/tpm --server type=unixio,path=/run/tpm/sock,mode=0660,gid=$(getent group tss | cut -d: -f3) --ctrl type=unixio,path=/run/tpm/ctrl --flags not-need-init,startup-clear
+ExecStart=/usr/bin/swtpm socket --tpm2 --tpmstate dir=/var/lib/swtpm/tpm --server type=unixio,path=/run/tpm/sock,mode=0660,gid=$(getent group tss | cut -d: -f3) --ctrl type=unixio,path=/run/tpm/sock.ctrl --flags not-need-init,startup-clear
 RuntimeDirectory=tpm
 RuntimeDirectoryMode=0755
 Restart=always
 [Install]
 WantedBy=multi-user.target
 E
-echo 'tpm = "swtpm:/run/tpm/sock"' >/etc/countersign/countersignd.toml
+echo 'tpm = "swtpm:/run/tpm/sock"' >/etc/countersign/conf.d/10-tpm.toml
 systemctl daemon-reload && systemctl enable --now --quiet tpm.service`)
 }
 

@@ -23,7 +23,7 @@ type NetNS struct {
 }
 
 // networks counts those of this process, to name them.
-var networks atomic.Int64 //nolint:gochecknoglobals // names are global to the machine
+var networks atomic.Int64
 
 // NewNetNS makes a network that has loopback alone. It takes root.
 func NewNetNS(tb testing.TB) *NetNS {
@@ -56,7 +56,7 @@ func (n *NetNS) IP(args ...string) {
 func (n *NetNS) Sysctl(path, value string) {
 	n.tb.Helper()
 	var err error
-	n.Do(func() { err = os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644) }) //nolint:gosec // a setting
+	n.Do(func() { err = os.WriteFile(filepath.Join("/proc/sys", path), []byte(value), 0o644) })
 	if err != nil {
 		n.tb.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func (n *NetNS) Address(end string, addresses ...string) {
 func (n *NetNS) Hosts(lines ...string) {
 	n.tb.Helper()
 	n.hosts = filepath.Join(n.tb.TempDir(), "hosts")
-	if err := os.WriteFile(n.hosts, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil { //nolint:gosec // everybody reads it
+	if err := os.WriteFile(n.hosts, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
 		n.tb.Fatal(err)
 	}
 }
@@ -94,7 +94,7 @@ func (n *NetNS) Hosts(lines ...string) {
 // Rename changes what commands know that run already.
 func (n *NetNS) Rename(lines ...string) {
 	n.tb.Helper()
-	if err := os.WriteFile(n.hosts, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil { //nolint:gosec // everybody reads it
+	if err := os.WriteFile(n.hosts, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
 		n.tb.Fatal(err)
 	}
 }
@@ -106,7 +106,7 @@ func (n *NetNS) Inside(cmd *exec.Cmd) *exec.Cmd {
 	if n.hosts != "" {
 		args = append(args, "unshare", "--mount", "sh", "-c", `mount --bind "$0" /etc/hosts && exec "$@"`, n.hosts)
 	}
-	inside := exec.Command(args[0], append(append(args[1:], cmd.Path), cmd.Args[1:]...)...) //nolint:gosec // a test's own
+	inside := exec.Command(args[0], append(append(args[1:], cmd.Path), cmd.Args[1:]...)...)
 	inside.Env, inside.Stdin, inside.Stdout, inside.Stderr, inside.SysProcAttr = cmd.Env, cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr
 	return inside
 }

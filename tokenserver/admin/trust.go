@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"countersign/protocol"
 	"countersign/tokenserver/store"
 )
 
@@ -46,9 +47,27 @@ func (o *Office) LastLearned(ctx context.Context, seq int64) (last time.Time, er
 func (o *Office) living(ctx context.Context) (devices []store.Device, err error) {
 	err = o.Store.View(ctx, func(tx store.Tx) error {
 		devices, err = tx.Devices(store.DeviceFilter{States: []store.DeviceState{store.DeviceActive, store.DeviceUnconfirmed}})
+		if err != nil {
+			return err
+		}
+		machines, err := tx.Machines(store.MachineFilter{})
+		for _, m := range machines {
+			if m.State == store.MachineActive {
+				devices = append(devices, asDevice(m))
+			}
+		}
 		return err
 	})
 	return devices, err
+}
+
+// asDevice is what a machine has in common with a device: it knows the server, and
+// has a certificate.
+func asDevice(m store.Machine) store.Device {
+	return store.Device{
+		ID: m.ID, State: store.DeviceActive, TrustSeq: m.TrustSeq, TrustAt: m.TrustAt, DeviceChain: m.Chain,
+		Facts: protocol.DeviceFacts{Name: m.Facts.Name, Platform: m.Facts.Platform, Agent: m.Facts.Agent},
+	}
 }
 
 // Changed records that names or keys of the server were changed.

@@ -16,6 +16,7 @@ import (
 
 	"countersign/protocol"
 	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/limit"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
@@ -35,7 +36,7 @@ type Engine struct {
 	// high value.
 	hold time.Duration
 	// redeems limits how often one device tries codes, allRedeems all of them.
-	redeems, allRedeems limiter
+	redeems, allRedeems limit.Limiter
 }
 
 // DefaultHold is how long a device must have been enrolled before it is asked
@@ -62,8 +63,8 @@ func New(c Config) (*Engine, error) {
 	}
 	return &Engine{
 		store: c.Store, hub: c.Hub, pki: c.PKI, issuer: c.Issuer, now: c.Now, hold: c.Hold,
-		redeems:    limiter{most: redeemsOfDevice, window: redeemWindow},
-		allRedeems: limiter{most: redeemsOfAll, window: redeemWindow},
+		redeems:    limit.Limiter{Most: redeemsOfDevice, Window: redeemWindow},
+		allRedeems: limit.Limiter{Most: redeemsOfAll, Window: redeemWindow},
 	}, nil
 }
 

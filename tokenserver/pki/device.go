@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 
 	"countersign/protocol"
@@ -57,6 +58,29 @@ func (a *Authority) DevicePool() *x509.CertPool {
 // too old, and else in order, is ErrExpired. It says nothing of whether the device
 // has been revoked.
 func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time, grace time.Duration) error {
+	if err := a.verify(cert, protocol.RoleDevice, now); err != nil {
+		return err
+	}
+	if now.After(cert.NotAfter.Add(grace)) {
+		return ErrExpired
+	}
+	return nil
+}
+
+// VerifyMachine is VerifyDevice for the machine role. With ever it takes a
+// certificate however long ago it was valid.
+func (a *Authority) VerifyMachine(cert *x509.Certificate, now time.Time, ever bool) error {
+	if err := a.verify(cert, protocol.RoleMachine, now); err != nil {
+		return err
+	}
+	if now.After(cert.NotAfter) && !ever {
+		return ErrExpired
+	}
+	return nil
+}
+
+// verify checks a certificate as of now, or of its last moment where that is past.
+func (a *Authority) verify(cert *x509.Certificate, role protocol.Role, now time.Time) error {
 	at := now
 	if at.After(cert.NotAfter) {
 		at = cert.NotAfter
@@ -71,11 +95,8 @@ func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time, grace ti
 	if err != nil {
 		return err
 	}
-	if info.Role != protocol.RoleDevice {
-		return errors.New("pki: the certificate is not for the device role")
-	}
-	if now.After(cert.NotAfter.Add(grace)) {
-		return ErrExpired
+	if info.Role != role {
+		return fmt.Errorf("pki: the certificate is not for the %s role", role)
 	}
 	return nil
 }

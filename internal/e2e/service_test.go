@@ -1,0 +1,143 @@
+package e2e
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/creack/pty"
+
+	"countersign/internal/testenv"
+)
+
+// systemImage makes the file system of a system, for the service to be installed
+// into.
+func systemImage(t *testing.T) string {
+	t.Helper()
+	testenv.Need(t, "systemctl", "systemd-sysusers", "userdel", "groupdel")
+	if os.Getuid() != 0 {
+		t.Skip("only root can install the service of the system")
+	}
+	root := t.TempDir()
+	for path, text := range map[string]string{
+		"usr/lib/systemd/systemd": "", "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n", "etc/group": "root:x:0:\n",
+		"var/lib/misc/x": "",
+	} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// withKeys gives an image what a service would have stored in it.
+func withKeys(t *testing.T, root string) string {
+	t.Helper()
+	state := filepath.Join(root, "var/lib/countersign")
+	if err := os.MkdirAll(filepath.Join(state, "profiles"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return state
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// TestServiceImage installs into an image and removes it again, by the words of
+// the command.
+func TestServiceImage(t *testing.T) {
+	t.Parallel()
+	root := systemImage(t)
+	dry := command(t, "", "countersign", "service", "install", "--root", root, "--dry-run", "--json").ok(t)
+	if dry.text("action") != "install" || dry.text("init") != "linux-systemd" || dry.text("root") != root {
+		t.Errorf("the plan is %s", dry.stdout)
+	}
+	steps, _ := dry.json["steps"].([]any)
+	if exists(filepath.Join(root, "etc/systemd")) || len(steps) < 20 || dry.stderr != "" {
+		t.Errorf("%d steps, said %q", len(steps), dry.stderr)
+	}
+	done := command(t, "", "countersign", "service", "install", "--root", root).ok(t)
+	if n := strings.Count(done.stderr, "\n"); n != len(steps) || !strings.HasSuffix(done.stdout, "install: done\n") {
+		t.Errorf("%d of %d steps are told:\n%s%s", n, len(steps), done.stderr, done.stdout)
+	}
+	if again := command(t, "", "countersign", "service", "install", "--root", root, "--dry-run").ok(t); strings.Contains(again.stdout, "\n  + ") {
+		t.Errorf("something is left to do:\n%s", again.stdout)
+	}
+	if out := runCommand(t, "", exec.Command(filepath.Join(root, "usr/local/bin/countersignd"), "--version")).ok(t); out.stdout == "" {
+		t.Error("the installed program does not run")
+	}
+
+	// Without a terminal nobody can say yes, and JSON asks nobody.
+	state := withKeys(t, root)
+	out := command(t, "yes\n", "countersign", "service", "uninstall", "--root", root).ok(t)
+	if !exists(state) || !strings.Contains(out.stdout, "the keys and profiles stay in /var/lib/countersign") || !strings.Contains(out.stdout, "--purge") {
+		t.Errorf("the keys: %v, and it says\n%s", exists(state), out.stdout)
+	}
+	command(t, "", "countersign", "service", "uninstall", "--root", root, "--purge").ok(t)
+	if exists(state) || exists(filepath.Join(root, "var/lib/countersign-install")) {
+		t.Error("a purge leaves the keys or the record")
+	}
+	if gone := command(t, "", "countersign", "service", "uninstall", "--root", root, "--json").want(t, 3); gone.code() != "not_installed" {
+		t.Errorf("uninstalling nothing: %s", gone.stdout)
+	}
+}
+
+// TestServiceUninstallAsks deletes keys for a yes that is written out, and for
+// nothing else.
+func TestServiceUninstallAsks(t *testing.T) {
+	t.Parallel()
+	for answer, deletes := range map[string]bool{"yes": true, "y": false, "": false} {
+		root := systemImage(t)
+		command(t, "", "countersign", "service", "install", "--root", root).ok(t)
+		state := withKeys(t, root)
+		ptmx, pts, err := pty.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(ptmx, answer+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(filepath.Join(bin, "countersign"), "service", "uninstall", "--root", root)
+		cmd.Stdin = pts
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "/var/lib/countersign holds the profiles") {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+		if exists(state) == deletes {
+			t.Errorf("%q deletes: %v, want %v\n%s", answer, !exists(state), deletes, out)
+		}
+		_ = ptmx.Close()
+		_ = pts.Close()
+	}
+}
+
+// TestServiceTakesRoot: nobody else is let in, and is told what to type.
+func TestServiceTakesRoot(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can be somebody else")
+	}
+	for _, word := range []string{"install", "uninstall", "start", "stop"} {
+		a := commandAs(t, 4711, "service", word, "--json").want(t, 1)
+		e, _ := a.json["error"].(map[string]any)
+		cure, _ := e["cure"].(string)
+		if a.code() != "needs_root" || !strings.HasPrefix(cure, "sudo /") || !strings.HasSuffix(cure, "/countersign service "+word+" --json") {
+			t.Errorf("%s: %s", word, a.stdout)
+		}
+	}
+	mistaken := exec.Command(filepath.Join(bin, "countersign"), "service", "install", "--user", "--json")
+	mistaken.Env = append(os.Environ(), "SUDO_UID=1000", "HOME="+t.TempDir())
+	if a := runCommand(t, "", mistaken).want(t, 1); a.code() != "needs_user" {
+		t.Errorf("sudo with --user: %s", a.stdout)
+	}
+	commandAs(t, 4711, "service", "install", "--nonsense").want(t, 2)
+	commandAs(t, 4711, "service", "install", "now").want(t, 2)
+}
