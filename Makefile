@@ -10,6 +10,9 @@ BENCH    ?= .
 COUNT    ?= 1
 # How often each way to a signature is timed.
 SIGNATURES ?= 1000
+# For how long idle programs are watched, and how many approvals come before.
+WINDOW    ?= 55s
+APPROVALS ?= 1000
 # How often make soak kills the service and the server each, how many decisions
 # it sends through a bad network, and the seed of its choices where not any.
 KILLS     ?= 500
@@ -17,17 +20,19 @@ DECISIONS ?= 1000
 SEED      ?=
 # How long all tests of one package may take together.
 TIMEOUT  ?= 14m
+# Which of the tests of test-system.
+RUN      ?= .
 export GO FUZZTIME
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
 
-.PHONY: help deps build man install package test-packages test test-vm soak lint fmt bench fuzz shots vuln demo clean
+.PHONY: help deps build man install package test-packages test test-vm test-system soak lint fmt bench bench-idle fuzz shots vuln demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## install what is missing; SET=demo, test, lint, package, vuln or vm takes one set only
+deps: ## install what is missing; SET=demo, test, lint, package, system, vuln or vm takes one set only
 	@scripts/deps $(SET)
 
 # Tokens are reached through the system's PC/SC library, which takes cgo; the
@@ -67,6 +72,10 @@ test-vm: ## test in a virtual machine whose TPM has other users too
 	@scripts/deps vm
 	@scripts/test-vm
 
+test-system: ## install the packages on a machine with systemd, and live there; RUN is a pattern
+	@scripts/deps system
+	@scripts/test-system $(RUN)
+
 soak: ## kill service and server KILLS times each under load; the log is kept in soak.log
 	@scripts/deps test
 	COUNTERSIGN_SOAK='$(KILLS)' COUNTERSIGN_DECISIONS='$(DECISIONS)' COUNTERSIGN_SEED='$(SEED)' \
@@ -77,7 +86,7 @@ lint: ## check formatting, lint rules, vet and the import rules
 	@scripts/deps lint
 	@unformatted=$$(.tools/gofumpt -l .); if [ -n "$$unformatted" ]; then \
 		printf 'not gofumpt clean (make fmt mends it):\n%s\n' "$$unformatted" >&2; exit 1; fi
-	$(GO) vet -tags vm ./...
+	$(GO) vet -tags 'vm system' ./...
 	.tools/golangci-lint run
 	$(GO) test ./internal/archtest
 
@@ -85,11 +94,23 @@ fmt: ## format the code
 	@scripts/deps lint
 	.tools/gofumpt -w .
 
-bench: ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
+bench: bench-idle ## run the benchmarks; BENCH is a pattern, COUNT=10 feeds benchstat
 	@scripts/deps test
 	$(GO) test -run '^$$' -bench '^BenchmarkSignatures$$' -benchtime $(SIGNATURES)x ./hsm/tpm
-	$(GO) test -run '^$$' -bench '$(BENCH)' -skip '^BenchmarkSignatures$$' -benchmem -count $(COUNT) \
+	$(GO) test -run '^$$' -bench '$(BENCH)' -skip '^Benchmark(Signatures|Idle)$$' -benchmem -count $(COUNT) \
 		$$(git grep -lE '^func Benchmark[A-Z]' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+
+STRIPPED := -ldflags '$(LDFLAGS) -s -w'
+
+bench-idle: build ## what the service costs while it waits, beside a hello-world
+	@scripts/deps test
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench/ ./internal/bench/empty ./internal/bench/hello
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench/static/ ./cmd/countersignd
+	CGO_ENABLED=$(CGO_ENABLED) $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/ ./internal/bench/empty ./internal/bench/hello ./cmd/countersignd
+	CGO_ENABLED=0 $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/ ./cmd/countersign ./cmd/countersign-server
+	CGO_ENABLED=0 $(GO) build -trimpath $(STRIPPED) -o bin/bench/stripped/static/ ./cmd/countersignd
+	COUNTERSIGN_WINDOW='$(WINDOW)' COUNTERSIGN_APPROVALS='$(APPROVALS)' \
+		$(GO) test -run '^$$' -bench '^BenchmarkIdle$$' -benchtime 1x -count 1 -timeout 1h ./internal/bench
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/deps test

@@ -17,8 +17,10 @@ import (
 	"sync"
 
 	"countersign/agent/audit"
+	"countersign/agent/metrics"
 	"countersign/agent/policy"
 	"countersign/agent/state"
+	"countersign/agent/upstream"
 	"countersign/hsm"
 	"countersign/protocol"
 )
@@ -41,10 +43,16 @@ type Config struct {
 	TimeZone string
 	// Policy is what the administrator allows. The zero value locks nothing.
 	Policy policy.Policy
+	// Metrics is where counts are written; nil is nowhere.
+	Metrics *metrics.File
 	// Verifiers are how people are verified where a method of the protocol asks
 	// for more than a number and less than the PIN, by that method. Where there
 	// is none, or it is not available, the PIN takes its place.
 	Verifiers map[string]Means
+	// Fleet is what this computer belongs to.
+	Fleet Fleet
+	// Network is how servers are reached. Its zero value goes by the environment.
+	Network upstream.Network
 	// Bus says whether the system's message bus can be reached; nil where nobody
 	// needs it.
 	Bus func(context.Context) error
@@ -60,6 +68,8 @@ type Agent struct {
 	reserved  *reservations
 	lookouts  lookouts
 	limits    limits
+	machine   *machine
+	counts    *counts
 	// availability is who can be verified how.
 	availability availability
 	// unfinished are the enrollments that the last run left. They are read
@@ -74,8 +84,9 @@ type Agent struct {
 
 // New reads the state directory. It does not touch the chip or the network.
 func New(cfg Config) (*Agent, error) {
-	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), limits: newLimits(), profiles: map[string]*profile{}}
+	a := &Agent{cfg: cfg, chips: cfg.Providers, events: newHub(), limits: newLimits(), counts: newCounts(), profiles: map[string]*profile{}}
 	a.reserved = newReservations(cfg.State, a.chips, cfg.Log)
+	a.machine = newMachine(a, cfg.Fleet)
 	a.pending = newPending(BootTime, a.publish)
 	moods, err := cfg.State.Attention()
 	if err != nil {
@@ -84,6 +95,7 @@ func New(cfg Config) (*Agent, error) {
 	a.attention = newAttention(BootTime, bootID(), moods, cfg.Policy.Mute(maxMute), cfg.State.SaveAttention, cfg.Log)
 	a.attention.lost = err != nil
 	a.pending.ignored = a.attention.strike
+	a.pending.ended = a.counts.endedRequest
 	a.pending.quiet = func(uid uint32) string { why, _ := a.attention.standing(uid); return why }
 	stored, err := cfg.State.Profiles()
 	if err != nil {
@@ -119,7 +131,7 @@ func (a *Agent) load(s state.Profile) error {
 		return err
 	}
 	for _, e := range entries {
-		req, err := protocol.ParseRequest(e.Request, p.keys)
+		req, err := protocol.ParseRequest(e.Request, p.keysOfHistory())
 		if err != nil {
 			// The request would be refused if it came again, so nobody decides
 			// on it twice. The decision itself is delivered all the same.
@@ -151,9 +163,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	for _, e := range a.unfinished {
 		start(func(ctx context.Context) { a.resumeEnrollment(ctx, e) })
 	}
+	start(a.machine.run)
 	start(a.pending.expire)
 	start(func(ctx context.Context) { a.attention.run(ctx, a.moodChanged) })
 	start(a.reserved.sweep)
+	start(a.exportMetrics)
 	<-ctx.Done()
 	a.mu.Lock()
 	a.start = func(func(context.Context)) {}
@@ -200,4 +214,5 @@ func (a *Agent) forget(p *profile) {
 	delete(a.profiles, id)
 	a.mu.Unlock()
 	a.pending.clear(id, false)
+	a.machine.poke()
 }

@@ -22,6 +22,7 @@ func (a *Agent) Routes() []ipc.Route {
 		{Pattern: "GET /v1/alive", Access: ipc.ReadOwn, Handle: a.getAlive},
 		{Pattern: "GET /v1/status", Access: ipc.ReadOwn, Handle: a.getStatus},
 		{Pattern: "GET /v1/doctor", Access: ipc.ReadOwn, Handle: a.getDoctor},
+		{Pattern: "GET /v1/inventory", Access: ipc.ReadOwn, Handle: a.getInventory},
 		{Pattern: "GET /v1/profiles", Access: ipc.ReadOwn, Handle: a.getProfiles},
 		{Pattern: "GET /v1/profiles/{profile}", Access: ipc.ReadOwn, Handle: a.getProfile},
 		{Pattern: "POST /v1/profiles/{profile}/pin", Access: ipc.ActOwn, Handle: a.postPINChange},
@@ -240,6 +241,9 @@ func (a *Agent) getEvents(w http.ResponseWriter, r *http.Request, s ipc.Scope) (
 		if info := p.info(); info.RenewBy != nil && !send(ipc.Event{Kind: ipc.EventProfile, Profile: &info, Pending: len(waiting)}) {
 			return nil, nil
 		}
+	}
+	if setup := a.setupOf(s.Peer.UID); setup != nil && !send(ipc.Event{Kind: ipc.EventSetup, Setup: setup, Pending: len(waiting)}) {
+		return nil, nil
 	}
 	if !send(ipc.Event{Kind: ipc.EventReady, Pending: len(waiting)}) {
 		return nil, nil

@@ -219,34 +219,31 @@ func (t *attention) run(ctx context.Context, tell func(uid uint32, why string)) 
 	defer t.keep()
 	for ctx.Err() == nil {
 		changed, next := t.look()
-		t.keep()
+		if !t.keep() {
+			next = min(next, time.Minute)
+		}
 		for uid, why := range changed {
 			tell(uid, why)
 		}
-		timer := time.NewTimer(next)
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		case <-t.woken:
-		}
-		timer.Stop()
+		doze(ctx, next, t.woken)
 	}
 }
 
 // look returns whose quiet is another than was told, and how long it takes until
-// that may be so again. Timers stand still in suspend, so that is never long.
+// that may be so again: forever where nobody is quiet. Timers stand still in
+// suspend, so it is else never long.
 func (t *attention) look() (changed map[uint32]string, next time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	changed, next = map[uint32]string{}, time.Minute
+	changed, next = map[uint32]string{}, forever
 	for uid := range t.users {
 		q := t.quietAt(uid, now)
 		if t.told[uid] != q {
 			changed[uid], t.told[uid] = q.why, q
 		}
 		if q.why != "" {
-			next = min(next, q.until-now)
+			next = min(next, q.until-now, time.Minute)
 		}
 	}
 	return changed, next
@@ -273,11 +270,13 @@ func (t *attention) store() error {
 	return err
 }
 
-// keep stores for run, which tries again when it next looks.
-func (t *attention) keep() {
-	if err := t.store(); err != nil {
+// keep stores for run, which tries again soon where it reports false.
+func (t *attention) keep() bool {
+	err := t.store()
+	if err != nil {
 		t.log.Error("who is not to be prompted is not stored yet", "error", err)
 	}
+	return err == nil
 }
 
 // snapshot expects t.mu held.

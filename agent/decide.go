@@ -43,6 +43,7 @@ func (a *Agent) decide(ctx context.Context, s ipc.Scope, id string, ans ipc.Answ
 		return ipc.Result{}, told(chipError(err), err)
 	}
 	a.pending.settle(it, claim, statusUnconfirmed)
+	a.counts.decided.Inc(entry.Verb, className(it.req.Class))
 	if entry.Verb == protocol.Deny {
 		a.denied(p, it, entry.Reason)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"countersign/agent/state"
 	"countersign/hsm"
@@ -23,6 +22,9 @@ func (a *Agent) degraded(ctx context.Context, s ipc.Scope) []string {
 			absent[p.Name()] = true
 			reasons = append(reasons, p.Name()+": "+chipError(onChip(p.Name(), err)).Message)
 		}
+	}
+	if trouble := a.machine.trouble(); trouble != "" {
+		reasons = append(reasons, trouble)
 	}
 	for _, p := range a.visible(s) {
 		for _, reason := range p.degraded(ctx, absent) {
@@ -52,7 +54,7 @@ func (p *profile) degraded(ctx context.Context, absent map[string]bool) (reasons
 	if s.DeviceKey.Provider == kindPIV {
 		reasons = append(reasons, "its device key is on the token too: while the token is not inserted nothing is received")
 	}
-	reasons = append(reasons, p.stale(time.Now())...)
+	reasons = append(reasons, p.stale(p.serverNow())...)
 	if trouble := p.trouble(); trouble != "" {
 		reasons = append(reasons, trouble)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"countersign/agent/state"
@@ -82,12 +83,16 @@ func (p *profile) judge(e state.Entry, accepted protocol.Accepted, err error) (s
 
 // acknowledged checks the receipt: "sent" is said on nothing less.
 func (p *profile) acknowledged(e state.Entry, compact string) (state.Entry, error) {
-	receipt, err := protocol.ParseReceipt(compact, p.keys)
+	receipt, err := protocol.ParseReceipt(compact, p.serverKeys())
 	if err != nil {
 		return e, err
 	}
 	s := p.get()
-	if err := receipt.Acknowledges(e.Decision, &protocol.Decision{Issuer: s.Device, Audience: s.Issuer, ID: e.ID}); err != nil {
+	// The decision's hash binds the receipt to the name that the decision was for.
+	if !slices.Contains(s.Names(), receipt.Issuer) {
+		return e, errNotForUs
+	}
+	if err := receipt.Acknowledges(e.Decision, &protocol.Decision{Issuer: s.Device, Audience: receipt.Issuer, ID: e.ID}); err != nil {
 		return e, err
 	}
 	e.State, e.Receipt, e.Status = state.Delivered, compact, string(receipt.State)
@@ -96,12 +101,12 @@ func (p *profile) acknowledged(e state.Entry, compact string) (state.Entry, erro
 
 // rejected checks the signed word that the number was wrong.
 func (p *profile) rejected(e state.Entry, compact string) (state.Entry, error) {
-	r, err := protocol.ParseRejection(compact, p.keys)
+	r, err := protocol.ParseRejection(compact, p.serverKeys())
 	if err != nil {
 		return e, err
 	}
 	s := p.get()
-	if r.Issuer != s.Issuer || r.Audience != s.Device || r.ID != e.ID || r.Code != protocol.ProblemWrongNumber || r.Decision != protocol.Hash([]byte(e.Decision)) {
+	if !slices.Contains(s.Names(), r.Issuer) || r.Audience != s.Device || r.ID != e.ID || r.Code != protocol.ProblemWrongNumber || r.Decision != protocol.Hash([]byte(e.Decision)) {
 		return e, errNotForUs
 	}
 	e.State, e.Code, e.TriesLeft, e.Status = state.Refused, protocol.ProblemWrongNumber, r.TriesLeft, string(r.State)
@@ -113,6 +118,7 @@ func (p *profile) rejected(e state.Entry, compact string) (state.Entry, error) {
 // decided; the helpers are told that it waits again.
 func (p *profile) tell(e state.Entry) {
 	s := p.get()
+	p.agent.counts.answer(e, p.agent.pending.classOf(s.ID, e.ID))
 	p.agent.pending.resolve(s.ID, e.ID, e.Status)
 	p.agent.cfg.Log.Info("decision answered", "profile", s.ID, "request", e.ID, "decision", e.Verb, "state", e.State, "status", e.Status, "code", e.Code)
 	p.agent.note(answered(s, e))

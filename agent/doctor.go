@@ -15,22 +15,41 @@ import (
 	"countersign/ipc"
 )
 
-// clockTolerance is how far the server's clock may be from ours unmentioned.
+// Codes of doctor beside those of the keys.
+const (
+	checkServer  = "server"
+	checkClock   = "clock"
+	checkMetrics = "metrics_unwritten"
+)
+
+// clockTolerance is how far the server's clock may be from ours unmentioned. Nothing
+// depends on it: it is what a clock that is set by the network never reaches.
 const clockTolerance = 2 * time.Minute
 
 // getDoctor looks at the chips, at each profile's keys, and at its server.
 func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*chipTimeout)
 	defer cancel()
-	var checks []ipc.Check
+	checks := append(a.checkComputer(ctx), a.checkVerifiers(ctx, subject(s.Peer))...)
+	if c, ok := a.machine.check(); ok {
+		checks = append(checks, c)
+	}
+	return append(checks, checkProfiles(ctx, a.visible(s))...), nil
+}
+
+// checkComputer looks at what belongs to no user.
+func (a *Agent) checkComputer(ctx context.Context) (checks []ipc.Check) {
 	for _, p := range a.chips {
 		checks = append(checks, a.checkChip(ctx, p)...)
 	}
 	if a.cfg.Bus != nil {
 		checks = append(checks, a.checkBus(a.cfg.Bus(ctx)))
 	}
-	checks = append(checks, a.checkVerifiers(ctx, subject(s.Peer))...)
-	for _, p := range a.visible(s) {
+	return append(checks, a.checkMetrics()...)
+}
+
+func checkProfiles(ctx context.Context, list []*profile) (checks []ipc.Check) {
+	for _, p := range list {
 		if p.get().State != state.Revoked {
 			checks = append(checks, p.checkKeys(ctx)...)
 		}
@@ -39,8 +58,13 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 			continue
 		}
 		checks = append(checks, p.checkServer())
+		for _, look := range []func() (ipc.Check, bool){p.checkTrust, p.checkClock} {
+			if c, found := look(); found {
+				checks = append(checks, c)
+			}
+		}
 	}
-	return checks, nil
+	return checks
 }
 
 // checkChip says whether a chip can be used, and what works less well than it
@@ -85,9 +109,15 @@ func (a *Agent) checkVerifiers(ctx context.Context, s verify.Subject) []ipc.Chec
 }
 
 func (p *profile) checkServer() ipc.Check {
-	c := ipc.Check{Code: "server", Status: ipc.CheckOK, Detail: p.account() + " is connected"}
+	c := ipc.Check{Code: checkServer, Status: ipc.CheckOK, Detail: p.account() + " is connected"}
 	if trouble := p.trouble(); trouble != "" {
 		c.Status, c.Detail, c.Cure = ipc.CheckFail, p.account()+": "+trouble, "check the network, and that the server runs"
+		if fault := p.fault(); fault != nil && p.get().State == state.Active {
+			c.Cure = fault.Cure
+			if fault.Code != ipc.CodeServer {
+				c.Code = fault.Code
+			}
+		}
 		if p.get().State == state.Suspended {
 			c.Cure = "ask the administrator of the server to look at it: countersign-server device resume " + p.get().Device + " lets it go on; if there is a copy of this computer, enroll again"
 		}
@@ -95,13 +125,6 @@ func (p *profile) checkServer() ipc.Check {
 			c.Cure = "ask for a new enrollment link, and: countersign enroll LINK; the old keys go with: countersign keys delete " + p.get().ID
 		}
 		return c
-	}
-	p.mu.Lock()
-	skew := p.skew
-	p.mu.Unlock()
-	if skew.Abs() > clockTolerance {
-		c.Code, c.Status = "clock", ipc.CheckWarn
-		c.Detail, c.Cure = "this clock differs from the server's by "+skew.String(), "set the clock: timedatectl set-ntp true"
 	}
 	return c
 }

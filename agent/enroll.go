@@ -85,7 +85,7 @@ func (a *Agent) enroll(ctx context.Context, uid uint32, in ipc.Enrollment) (ipc.
 
 // run does what follows once the keys are durable.
 func (n *enrolling) run(ctx context.Context) (ipc.Enrolled, error) {
-	n.client = upstream.ForEnrollment(n.Server, n.CA)
+	n.client = n.agent.cfg.Network.ForEnrollment(n.Server, n.CA)
 	defer n.client.Close()
 	err := n.begin(ctx)
 	if err == nil {
@@ -243,6 +243,7 @@ func (n *enrolling) finish(ctx context.Context) (ipc.Enrolled, error) {
 	n.agent.launch(p.run)
 	n.agent.note(enrolled(s))
 	n.agent.limits.attempts.forgive(s.UID)
+	n.agent.setUp(s)
 	n.agent.launch(func(ctx context.Context) { n.agent.clearReplaced(ctx, s) })
 	n.log.Info("enrolled", "profile", s.ID, "issuer", s.Issuer, "uid", s.UID, "attested", s.Verdict.Attested)
 	n.keepCertificates(ctx, p)

@@ -56,7 +56,7 @@ func serverError(err error) *ipc.Error {
 		return &ipc.Error{Code: p.Code, Message: fmt.Sprintf("the server refused: %v", p), Cure: serverCure(p.Code)}
 	}
 	if errors.Is(err, upstream.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
-		return ipc.Errorf(ipc.CodeServer, "check the network and the server, and try again", "%s", reachText(err))
+		return faultOf(err, diagnosis{})
 	}
 	return ipc.AsError(err)
 }

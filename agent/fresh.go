@@ -94,14 +94,16 @@ func (f *freshener) run(ctx context.Context) {
 
 // look does what is due, and returns when to look again.
 func (f *freshener) look(ctx context.Context, now time.Time) time.Duration {
-	if f.renewBy(now) != nil && now.Sub(f.reminded) >= remindEvery {
+	if f.renewBy(now.Add(f.offset())) != nil && now.Sub(f.reminded) >= remindEvery {
 		f.reminded = now
 		f.announce()
 	}
 	if f.get().State != state.Active || f.device().facts.Provider != kindTPM {
 		return freshLook // a token makes no key without its owner
 	}
-	if at := validityOf(f.get().DeviceChain).due(f.chance); !f.late && now.Before(at) {
+	// By the server's clock, where it is known: with a wrong one here a key would be
+	// made every minute.
+	if at := validityOf(f.get().DeviceChain).due(f.chance).Add(-f.offset()); !f.late && now.Before(at) {
 		return min(at.Sub(now), freshLook)
 	}
 	if now.Before(f.next) {

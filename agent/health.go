@@ -49,7 +49,7 @@ func (p *profile) checkKeys(ctx context.Context) []ipc.Check {
 	if hsm.Counter(s.ApprovalKey.Counter) == hsm.CounterLockout {
 		checks = append(checks, p.finding(checkSharedLockout, ipc.CheckWarn, "wrong PINs are limited only by the lockout that the whole TPM shares, and its owner can reset it", "give countersignd the owner password of the TPM, or a TPM with PIN indices; then "+reenroll(s)))
 	}
-	checks = append(checks, p.checkCertificates(time.Now())...)
+	checks = append(checks, p.checkCertificates(p.serverNow())...)
 	if !s.Verdict.Attested {
 		checks = append(checks, p.finding(checkUnattested, ipc.CheckWarn, "the server has no proof of where these keys live: "+keyInfo(s).Unattested, "mend what that says; then "+reenroll(s)))
 	}

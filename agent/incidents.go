@@ -20,6 +20,7 @@ func (a *Agent) postIncident(_ http.ResponseWriter, r *http.Request, s ipc.Scope
 		return nil, ipc.Errorf(ipc.CodeBadRequest, "", "there is no such kind of incident, or none of it")
 	}
 	uid := s.Peer.UID
+	a.counts.incidents.Inc(in.Kind)
 	if a.limits.incidents.admit(uid, BootTime()) {
 		a.note(audit.Event{Kind: recordIncident, UID: &uid, Detail: map[string]string{"incident": in.Kind, "count": strconv.Itoa(in.Count), "said_by": "session"}})
 	}

@@ -74,7 +74,7 @@ func (a *Agent) mendLocked(c ipc.Check, where string) ipc.Check {
 // checkBus says whether the system's message bus is there, behind which those are
 // who look at fingers and ask for passwords.
 func (a *Agent) checkBus(err error) ipc.Check {
-	c := ipc.Check{Code: "system_bus", Status: ipc.CheckOK, Detail: "there is a system message bus"}
+	c := ipc.Check{Code: checkBusCode, Status: ipc.CheckOK, Detail: "there is a system message bus"}
 	if err == nil {
 		return c
 	}
@@ -84,6 +84,9 @@ func (a *Agent) checkBus(err error) ipc.Check {
 	}
 	return c.Mended("install it", mend.Install(mend.DBus))
 }
+
+// checkBusCode is doctor's for the system bus.
+const checkBusCode = "system_bus"
 
 // lockedNote is the code of a chip's note that it takes no password now.
 const lockedNote = "tpm_locked"

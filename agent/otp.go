@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 
 	"countersign/agent/audit"
@@ -87,7 +88,7 @@ func (a *Agent) codeFor(s ipc.Scope, in ipc.Redemption) (*profile, string, error
 func (a *Agent) profileOf(s ipc.Scope, name, server string) (*profile, error) {
 	at := func(p *profile) bool {
 		stored := p.get()
-		return stored.State != state.Revoked && (server == "" || stored.DeviceURL == server || stored.Issuer == server)
+		return stored.State != state.Revoked && (server == "" || slices.Contains(stored.URLs(), server) || slices.Contains(stored.Names(), server))
 	}
 	if name != "" {
 		p, err := a.resolve(s, name)
@@ -114,7 +115,7 @@ func (a *Agent) profileOf(s ipc.Scope, name, server string) (*profile, error) {
 // redeemed checks what the server made of a code: a request to this device, that
 // says where the code came from.
 func (p *profile) redeemed(answer protocol.OTPRedeemed, origin string) (*protocol.Request, error) {
-	req, err := protocol.ParseRequest(answer.Request, p.keys)
+	req, err := protocol.ParseRequest(answer.Request, p.serverKeys())
 	if err != nil {
 		return nil, err
 	}

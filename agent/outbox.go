@@ -46,6 +46,13 @@ func newOutbox(save func(state.Entry) error, remove func(uint64) error, entries 
 	return o
 }
 
+// size is how many decisions it keeps.
+func (o *outbox) size() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.entries)
+}
+
 // add signs and stores one decision. The function sign gets the hash of the
 // decision before. When add returns without error, the decision is durable
 // and will be delivered; until sign returns, nothing has happened.
@@ -142,6 +149,13 @@ func (o *outbox) wait(ctx context.Context, seq uint64) state.Entry {
 		return o.entries[i]
 	}
 	return state.Entry{}
+}
+
+// backlog counts the decisions without an answer.
+func (o *outbox) backlog() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.done)
 }
 
 // drained waits until every decision that is made or being made by now has its

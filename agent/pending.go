@@ -55,6 +55,8 @@ type pending struct {
 	// without a decision here.
 	quiet   func(uid uint32) string
 	ignored func(uid uint32)
+	// ended is told how each request ended that was not decided here.
+	ended func(protocol.State)
 
 	mu     sync.Mutex // guards the two below; the functions are called with it held
 	items  []*item    // in the order received
@@ -65,7 +67,7 @@ type pending struct {
 func newPending(now func() time.Duration, notify func(uint32, ipc.Event)) *pending {
 	return &pending{
 		now: now, notify: notify, woken: make(chan struct{}, 1),
-		quiet: func(uint32) string { return "" }, ignored: func(uint32) {},
+		quiet: func(uint32) string { return "" }, ignored: func(uint32) {}, ended: func(protocol.State) {},
 	}
 }
 
@@ -248,36 +250,33 @@ func (l *pending) list(s ipc.Scope, all bool) []ipc.Request {
 // not hang on it: whoever reads the list compares deadlines too.
 func (l *pending) expire(ctx context.Context) {
 	for ctx.Err() == nil {
-		next := time.Minute
-		for _, due := range l.due(&next) {
-			l.end(due.profile, due.req.ID, protocol.StateExpired)
+		list, next := l.due()
+		for _, it := range list {
+			l.end(it.profile, it.req.ID, protocol.StateExpired)
 		}
-		timer, cancel := context.WithTimeout(ctx, next)
-		select {
-		case <-timer.Done():
-		case <-l.woken:
-		}
-		cancel()
+		doze(ctx, next, l.woken)
 	}
 }
 
-// due lists what has expired and lowers next to when more will.
-func (l *pending) due(next *time.Duration) []*item {
+// due lists what has expired, and says how long it takes until more may have:
+// forever where nothing waits. Timers stand still in suspend, so it is else never
+// long.
+func (l *pending) due() (list []*item, next time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	var list []*item
+	next = forever
 	for _, it := range l.items {
 		if it.status != statusPending || it.claim != 0 {
-			continue
+			continue // whoever decides it wakes us
 		}
 		if it.deadline <= now {
 			list = append(list, it)
 		} else {
-			*next = min(*next, it.deadline-now)
+			next = min(next, it.deadline-now, time.Minute)
 		}
 	}
-	return list
+	return list, next
 }
 
 func (l *pending) wake() { poke(l.woken) }
@@ -321,7 +320,18 @@ func (l *pending) close(it *item, status protocol.State) {
 	if it.prompted {
 		l.ignored(it.uid)
 	}
+	l.ended(status)
 	l.notify(it.uid, l.event(ipc.EventClosed, it))
+}
+
+// classOf is the class of a request, 0 where it is not known any more.
+func (l *pending) classOf(profile, id string) protocol.Class {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if it := l.find(profile, id); it != nil {
+		return it.req.Class
+	}
+	return 0
 }
 
 func (l *pending) waits(it *item) bool {

@@ -81,6 +81,7 @@ func (t *pinThrottle) used(err error) {
 // chip refused it.
 func (p *profile) usedPIN(request string, err error) {
 	p.pins.used(err)
+	p.agent.counts.usedPIN(err)
 	s := p.get()
 	e := audit.Event{Kind: recordWrongPIN, UID: &s.UID, Profile: s.ID, Request: request}
 	wrong, counted := errors.AsType[*hsm.PINError](err)

@@ -49,7 +49,7 @@ func (n *enrolling) succeed(ctx context.Context, old *profile) (string, error) {
 func (a *Agent) enrolledAt(url string, uid uint32) *profile {
 	list := slices.DeleteFunc(a.all(), func(p *profile) bool {
 		s := p.get()
-		return s.DeviceURL != url || s.UID != uid || s.State != state.Active
+		return !slices.Contains(s.URLs(), url) || s.UID != uid || s.State != state.Active
 	})
 	if len(list) != 1 {
 		return nil

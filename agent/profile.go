@@ -23,7 +23,6 @@ import (
 // delivers what was decided.
 type profile struct {
 	agent *Agent
-	keys  protocol.Keys // the server's
 	// deviceSlot and approvalSlot have the two hardware keys.
 	deviceSlot, approvalSlot *keySlot
 	outbox                   *outbox
@@ -34,6 +33,10 @@ type profile struct {
 	due chan struct{}
 	// leaving says that somebody ends the enrollment at this moment.
 	leaving atomic.Bool
+	// trustDue wakes who fetches the server's trust statement; trusted says that
+	// it was fetched, or tried, since the start.
+	trustDue chan struct{}
+	trusted  atomic.Bool
 	// standing wakes who tells the server whether anybody is prompted.
 	standing chan struct{}
 	// saving is held while the profile is changed and written, so that what is
@@ -42,9 +45,14 @@ type profile struct {
 
 	mu     sync.Mutex // guards what follows; held for field access only
 	stored state.Profile
+	keys   protocol.Keys // the server's
 	client *upstream.Client
 	reach  error         // of the last exchange
 	skew   time.Duration // the server's clock less ours, at the last exchange
+	// contacted is when the server answered last, whatever it said.
+	contacted time.Time
+	// diagnosis is what was found out about the last failure.
+	diagnosis diagnosis
 	// stop ends run; retired keeps it from starting.
 	stop    context.CancelFunc
 	retired bool
@@ -72,7 +80,7 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, held: make(chan struct{}), refused: map[string]bool{}, refusedSince: BootTime(), back: make(chan struct{}, 1), due: make(chan struct{}, 1), standing: make(chan struct{}, 1)}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, held: make(chan struct{}), refused: map[string]bool{}, refusedSince: BootTime(), back: make(chan struct{}, 1), due: make(chan struct{}, 1), standing: make(chan struct{}, 1), trustDue: make(chan struct{}, 1)}
 	device, err := newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain)
 	if err != nil {
 		return nil, err
@@ -133,6 +141,7 @@ func (p *profile) run(ctx context.Context) {
 	workers.Go(func() { p.settleRenewals(ctx, client, p.approvalSlot) })
 	workers.Go(func() { p.keepFresh(ctx) })
 	workers.Go(func() { p.tellQuiet(ctx, client) })
+	workers.Go(func() { p.keepTrust(ctx, client) })
 	err = upstream.Watch(ctx, p.agent.cfg.Log.With("profile", p.get().ID), client, p)
 	cancel()
 	workers.Wait()
@@ -177,8 +186,7 @@ func (p *profile) halt() {
 
 // connect makes the client whose TLS handshakes the device key signs.
 func (p *profile) connect(ctx context.Context) (*upstream.Client, error) {
-	s := p.get()
-	return upstream.ForDevice(s.DeviceURL, s.Root, p.certificate(ctx))
+	return p.agent.cfg.Network.ForDevice(p.server(), p.certificate(ctx))
 }
 
 // certificate is what the device authenticates with until ctx ends.
@@ -226,6 +234,7 @@ func (p *profile) setState(st, reason string) {
 	}
 	p.agent.note(audit.Event{Kind: recordProfile, UID: &s.UID, Profile: s.ID, Detail: map[string]string{"state": st}})
 	p.announce()
+	p.agent.machine.poke()
 }
 
 // announce tells the session helpers how the profile stands.
@@ -246,20 +255,19 @@ func (p *profile) account() string {
 
 // trouble says in words why the profile receives nothing now; "" if it does.
 func (p *profile) trouble() string {
-	locked := p.locked()
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	locked, s := p.locked(), p.get()
 	switch {
-	case p.stored.State == state.Revoked:
-		return "the server ended this enrollment (" + p.stored.Reason + ")"
+	case s.State == state.Revoked:
+		return "the server ended this enrollment (" + s.Reason + ")"
 	case locked != nil:
 		return "held off: " + locked.Message
-	case p.stored.State == state.Suspended:
-		return "the server has suspended this device (" + p.stored.Reason + ")"
-	case p.stored.State == state.Unconfirmed:
+	case s.State == state.Suspended:
+		return "the server has suspended this device (" + s.Reason + ")"
+	case s.State == state.Unconfirmed:
 		return "waits for its code to be confirmed at the server"
-	case p.reach != nil:
-		return reachText(p.reach)
+	}
+	if fault := p.fault(); fault != nil {
+		return fault.Message
 	}
 	return ""
 }
@@ -277,7 +285,7 @@ func (p *profile) info() ipc.Profile {
 	return ipc.Profile{
 		ID: s.ID, User: s.User, Server: s.Issuer, Device: s.Device, Name: s.Name, UID: s.UID,
 		Key: keyInfo(s), State: s.State, Reason: s.Reason,
-		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt, RenewBy: p.renewBy(time.Now()), HeldOff: heldOff,
+		Connected: connected && s.State == state.Active, EnrolledAt: s.EnrolledAt, RenewBy: p.renewBy(p.serverNow()), HeldOff: heldOff,
 	}
 }
 

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"countersign/agent/state"
@@ -26,9 +27,20 @@ func (p *profile) Reached(err error) {
 	p.mu.Lock()
 	back := err == nil && p.reach != nil
 	p.reach = err
+	if err == nil || refused {
+		p.contacted = time.Now()
+	}
 	p.mu.Unlock()
+	p.agent.counts.poll(err)
 	if back {
 		poke(p.back)
+		p.agent.machine.poke()
+	}
+	if client := p.clientNow(); client != nil {
+		if err == nil {
+			p.reachable(client)
+		}
+		p.mindTrust(client, err)
 	}
 	switch {
 	case err == nil && p.get().State != state.Active:
@@ -74,7 +86,7 @@ func (p *profile) Listed(ctx context.Context, list protocol.Requests) {
 // clock says of its age counts from when it was asked, so that no delay
 // on the way lengthens its life.
 func (p *profile) receive(compact string, now int64, sent time.Duration) (id string, ok bool) {
-	req, err := protocol.ParseRequest(compact, p.keys)
+	req, err := protocol.ParseRequest(compact, p.serverKeys())
 	if err == nil {
 		err = p.addressed(req)
 	}
@@ -99,6 +111,7 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 	}
 	switch p.agent.pending.add(it) {
 	case added:
+		p.agent.counts.received.Inc(className(req.Class))
 		p.agent.cfg.Log.Info("approval request received", "profile", s.ID, "request", req.ID, "type", req.Type, "class", req.Class)
 	case crowded:
 		p.refuse(compact, errCrowded)
@@ -118,7 +131,7 @@ var errNotForUs = errors.New("the request is for another device, profile or serv
 
 func (p *profile) addressed(req *protocol.Request) error {
 	s := p.get()
-	if req.Issuer != s.Issuer || req.Audience != s.Device || req.Subject != s.ID {
+	if !slices.Contains(s.Names(), req.Issuer) || req.Audience != s.Device || req.Subject != s.ID {
 		return errNotForUs
 	}
 	return nil
@@ -140,6 +153,7 @@ func (p *profile) refuse(compact string, err error) {
 	if known {
 		return
 	}
+	p.agent.counts.refusedRequest(err)
 	p.agent.note(refusedRequest(p.get(), h, err))
 	p.agent.cfg.Log.Warn("approval request refused", "profile", p.get().ID, "sha256", h, "error", err)
 }

@@ -13,7 +13,7 @@ import (
 // resumeEnrollment goes on with what a crash or the network interrupted, until
 // the server has said yes or no.
 func (a *Agent) resumeEnrollment(ctx context.Context, e *state.Enrollment) {
-	n := &enrolling{Enrollment: e, agent: a, client: upstream.ForEnrollment(e.Server, e.CA), log: a.cfg.Log.With("server", e.Server)}
+	n := &enrolling{Enrollment: e, agent: a, client: a.cfg.Network.ForEnrollment(e.Server, e.CA), log: a.cfg.Log.With("server", e.Server)}
 	defer n.client.Close()
 	var backoff upstream.Backoff
 	for ctx.Err() == nil {

@@ -87,6 +87,7 @@ func (a *Agent) recognize(ctx context.Context, s ipc.Scope, it *item, d *protoco
 	}
 	if errors.Is(err, verify.ErrNoMatch) {
 		a.pending.notRecognized(it)
+		a.counts.unrecognized.Inc()
 		a.note(unrecognized(it, m.UV))
 	}
 	a.cfg.Log.Info("a person was not verified", "request", it.req.ID, "means", m.Name, "error", err)

@@ -16,6 +16,23 @@ type Attester interface {
 	Prove(ctx context.Context, c Claim, challenge Challenge, keys []Key, auth Auth) (Proof, error)
 }
 
+// Endorser is an Attester whose chip has endorsement keys, and can prove to have
+// one of them whether or not its maker has certified it.
+type Endorser interface {
+	// Endorsements are the chip's, those with a certificate first. It returns
+	// ErrNoAttestation where the chip lets nobody use them.
+	Endorsements(ctx context.Context) ([]Endorsement, error)
+	// ClaimBy is Claim with one of these.
+	ClaimBy(ctx context.Context, keys []Key, by Endorsement) (Claim, error)
+}
+
+// Endorsement is an endorsement key: its SubjectPublicKeyInfo, and its certificate
+// with what leads towards the root as in a Claim, or nothing.
+type Endorsement struct {
+	Key   []byte
+	Chain [][]byte
+}
+
 // Attestation formats.
 const (
 	FormatTPM2 = "tpm2"
@@ -29,6 +46,9 @@ type Claim struct {
 	// Endorsement is a TPM's endorsement key certificate and what leads towards
 	// its root, DER, leaf first, without the root.
 	Endorsement [][]byte
+	// EK is the endorsement key's SubjectPublicKeyInfo, where the claim was made by
+	// an Endorsement; Endorsement may then be empty.
+	EK []byte
 	// AK is the attestation key's TPMT_PUBLIC.
 	AK []byte
 	// Chains are, per key of a token, the slot's attestation certificate and

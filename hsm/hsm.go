@@ -12,7 +12,7 @@
 // Back ends are safe for concurrent use and pass the suite in hsm/hsmtest.
 //
 // What not every chip can do is an interface of its own, found by a type
-// assertion: Attester, Identifier and Reclaimer on a Provider, Inspector,
+// assertion: Attester, Endorser, Identifier and Reclaimer on a Provider, Inspector,
 // PINChanger and CertificateKeeper on a Key.
 package hsm
 

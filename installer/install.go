@@ -186,7 +186,10 @@ func (i *Installer) desktopFiles() ([]*WriteFile, error) {
 		file.theirs = strings.HasSuffix(f.dir, "/rules.d")
 		files = append(files, file)
 	}
-	return append(files, i.m.writeFile("/usr/local/share/applications/countersign.desktop", 0o644, []byte(desktop.Entry))), nil
+	return append(files,
+		i.m.writeFile("/usr/local/share/applications/countersign.desktop", 0o644, []byte(desktop.Entry)),
+		i.m.writeFile("/etc/xdg/autostart/countersign-session.desktop", 0o644, []byte(desktop.Autostart)),
+	), nil
 }
 
 // definition is the service's, which the init system is told of as a whole; nil

@@ -39,7 +39,7 @@ func output(ctx context.Context, command []string) (string, error) {
 	}
 	if err != nil {
 		return stdout.String(), fail(CodeStep, "see what it says, mend that and do this again: what was done is kept",
-			"%s: %v: %s", typed(command), err, firstLines(stderr.String()))
+			"%s: %v: %s", Shell(command), err, firstLines(stderr.String()))
 	}
 	return stdout.String(), nil
 }
@@ -55,6 +55,23 @@ func (m *machine) packaged(ctx context.Context, path string) string {
 	if m.tree.foreign {
 		return ""
 	}
+	names := []string{path}
+	// One directory by now, though packages may call it by either name.
+	if rest, ok := strings.CutPrefix(path, "/usr/lib/"); ok {
+		names = append(names, "/lib/"+rest)
+	} else if strings.HasPrefix(path, "/lib/") {
+		names = append(names, "/usr"+path)
+	}
+	for _, name := range names {
+		if owner := m.packageOf(ctx, name); owner != "" {
+			return owner
+		}
+	}
+	return ""
+}
+
+// packageOf asks the databases of dpkg and of rpm.
+func (m *machine) packageOf(ctx context.Context, path string) string {
 	dpkg := []string{"dpkg-query", "--admindir=" + strings.TrimSuffix(m.tree.dir, "/") + "/var/lib/dpkg", "-S", path}
 	// "countersign: /usr/bin/countersign"; a diversion has other words before the colon.
 	if out, err := output(ctx, dpkg); err == nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"countersign/internal/mend"
 	"countersign/internal/version"
 )
 
@@ -40,6 +41,8 @@ type Unit struct {
 	Status string `json:"status"`
 
 	exec string
+	// ended is the exit status of the last run.
+	ended string
 }
 
 // Problem is what is missing, and what mends it.
@@ -102,7 +105,7 @@ func (i *Installer) askUnits(ctx context.Context, s *Standing) error {
 }
 
 func askUnit(ctx context.Context, s scope, name string) (Unit, error) {
-	const properties = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,StatusText,ExecStart"
+	const properties = "LoadState,ActiveState,SubState,UnitFileState,FragmentPath,StatusText,ExecStart,ExecMainStatus"
 	out, err := output(ctx, s.systemctl("/", "show", "--property="+properties, name))
 	if err != nil {
 		return Unit{}, err
@@ -123,6 +126,8 @@ func askUnit(ctx context.Context, s scope, name string) (Unit, error) {
 			u.Path = value
 		case "StatusText":
 			u.Status = value
+		case "ExecMainStatus":
+			u.ended = value
 		case "ExecStart":
 			// "{ path=/usr/bin/countersignd ; argv[]=..."
 			if _, rest, ok := strings.Cut(value, "path="); ok {
@@ -169,6 +174,10 @@ func (i *Installer) problems(s *Standing) (found []Problem) {
 	add := func(code, cure, format string, args ...any) {
 		found = append(found, Problem{code, fmt.Sprintf(format, args...), cure})
 	}
+	if i.nobody(s) {
+		add("no_user", mend.Then("sudo systemd-sysusers", mend.Restart(socketUnit), mend.Restart(serviceUnit)), "the user or a group that the service runs as does not exist")
+		return found
+	}
 	switch s.State {
 	case "not installed":
 		add("not_installed", i.command("install"), "the service is not installed")
@@ -201,6 +210,12 @@ func (i *Installer) problems(s *Standing) (found []Problem) {
 		add("versions", i.command("install"), "countersign is version %s and countersignd %s", version.Version(), s.Installed)
 	}
 	return found
+}
+
+// nobody reports that systemd found no user or no group to start the service as
+// (systemd.exec(5), exit statuses 216 and 217).
+func (i *Installer) nobody(s *Standing) bool {
+	return !i.User && len(s.Units) > 0 && (s.Units[0].ended == "216" || s.Units[0].ended == "217") && s.Units[0].Sub != "running"
 }
 
 // Start starts the service, its socket first, whoever installed it.

@@ -25,6 +25,7 @@ const (
 	KindRemoveFile      Kind = "remove_file"
 	KindRemoveDirectory Kind = "remove_directory"
 	KindRemoveUser      Kind = "remove_user"
+	KindPurge           Kind = "purge_keys"
 	KindRemoveState     Kind = "remove_state"
 	KindBegin           Kind = "begin_removal"
 	KindFinish          Kind = "record"
@@ -96,4 +97,15 @@ func (s scope) systemctl(root string, words ...string) []string {
 	return append(append([]string{"systemctl"}, s.flags(root)...), words...)
 }
 
-func typed(command []string) string { return strings.Join(command, " ") }
+// Shell writes the words of a command as a shell takes them.
+func Shell(words []string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=/.,:@+"
+	quoted := make([]string, 0, len(words))
+	for _, w := range words {
+		if w == "" || strings.Trim(w, plain) != "" {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		quoted = append(quoted, w)
+	}
+	return strings.Join(quoted, " ")
+}

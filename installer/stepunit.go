@@ -2,8 +2,10 @@ package installer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // MakeUser makes the system user that the service runs as.
@@ -16,7 +18,7 @@ type MakeUser struct {
 func (s *MakeUser) Kind() Kind { return KindUser }
 
 func (s *MakeUser) String() string {
-	return fmt.Sprintf("make user %s: %s", s.Name, typed(s.Command))
+	return fmt.Sprintf("make user %s: %s", s.Name, Shell(s.Command))
 }
 
 func (s *MakeUser) state(_ context.Context, m *machine) (State, error) {
@@ -169,6 +171,43 @@ func (s *RemoveService) apply(ctx context.Context, m *machine) error {
 	return m.init.unlink(m, s.Path)
 }
 
+// PurgeKeys has the service's own program remove the keys from their chips, as the
+// service's user, since root does not trust what that user wrote.
+type PurgeKeys struct {
+	Command []string `json:"command"`
+
+	// directory is the service's state, without which there are no keys.
+	directory string
+	// sudo is whether the command takes root.
+	sudo bool
+}
+
+// Kind implements Step.
+func (s *PurgeKeys) Kind() Kind { return KindPurge }
+
+func (s *PurgeKeys) String() string { return "remove the keys from the chips: " + Shell(s.Command) }
+
+func (s *PurgeKeys) state(_ context.Context, m *machine) (State, error) {
+	if m.tree.exists(s.directory) {
+		return Needed, nil
+	}
+	return Done, nil
+}
+
+func (s *PurgeKeys) apply(ctx context.Context, m *machine) error {
+	if state, err := s.state(ctx, m); err != nil || state == Done {
+		return err
+	}
+	err := m.run(ctx, s.Command)
+	if failed, ok := errors.AsType[*Error](err); ok {
+		failed.Cure = "mend that and do this again, or leave in the chips what is there: " + Shell(append(s.Command, "--force"))
+		if s.sudo {
+			failed.Cure = strings.Replace(failed.Cure, "there: ", "there: sudo ", 1)
+		}
+	}
+	return err
+}
+
 // Enable has a unit started with what it belongs to.
 type Enable struct {
 	Unit    string   `json:"unit"`
@@ -179,7 +218,7 @@ type Enable struct {
 // Kind implements Step.
 func (s *Enable) Kind() Kind { return KindEnable }
 
-func (s *Enable) String() string { return "enable " + s.Unit + ": " + typed(s.Command) }
+func (s *Enable) String() string { return "enable " + s.Unit + ": " + Shell(s.Command) }
 
 // state leaves a unit disabled that was enabled once: somebody did that.
 func (s *Enable) state(_ context.Context, m *machine) (State, error) {
@@ -214,7 +253,7 @@ type Disable struct {
 // Kind implements Step.
 func (s *Disable) Kind() Kind { return KindDisable }
 
-func (s *Disable) String() string { return "disable " + s.Unit + ": " + typed(s.Command) }
+func (s *Disable) String() string { return "disable " + s.Unit + ": " + Shell(s.Command) }
 
 // state needs the unit's file: systemctl knows no unit without one.
 func (s *Disable) state(_ context.Context, m *machine) (State, error) {
@@ -241,7 +280,7 @@ type Reload struct {
 // Kind implements Step.
 func (s *Reload) Kind() Kind { return KindReload }
 
-func (s *Reload) String() string { return "reload: " + typed(s.Command) }
+func (s *Reload) String() string { return "reload: " + Shell(s.Command) }
 
 func (s *Reload) state(_ context.Context, m *machine) (State, error) {
 	if s.files == nil || !m.book.Complete || m.anyFresh(s.files) {

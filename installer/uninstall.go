@@ -15,25 +15,63 @@ func (i *Installer) PlanUninstall(ctx context.Context, purge bool) (*Plan, error
 		return nil, i.notInstalled(ctx)
 	}
 	p := i.plan("uninstall")
-	steps := slices.Concat([]Step{&Begin{i.layout.record}}, i.stops(), i.removals())
-	stays := i.m.tree.exists(i.layout.state) && !purge
+	owner := ""
+	if !i.User {
+		owner = i.m.packaged(ctx, "/usr/bin/countersignd")
+	}
+	stays := owner != "" || i.m.tree.exists(i.layout.state) && !purge
+	steps := append([]Step{&Begin{i.layout.record}}, i.stops()...)
+	if !stays && i.m.tree.live() {
+		steps = append(steps, i.purge())
+	}
+	steps = append(steps, i.removals()...)
 	finish := &Finish{Path: i.layout.record}
-	if stays {
+	switch {
+	case owner != "":
+		p.Notes = append(p.Notes, Note{Text: "the package " + owner + " goes on with the keys and profiles in " + i.layout.state})
+	case stays:
 		p.Notes = append(p.Notes, Note{
 			Text: "the keys and profiles stay in " + i.layout.state,
 			Cure: "to remove them too: " + i.command("uninstall --purge"),
 		})
 		finish.keep = i.kept()
-	} else {
-		steps = append(steps, &RemoveState{i.layout.state, "the keys and profiles of everybody"})
-		if i.m.init.name != initSystemd {
-			steps = append(steps, &RemoveState{logFile, "what the service said"})
-		}
-		if user := i.m.book.find(KindUser, "", serviceUser, ""); user != nil {
-			steps = append(steps, &RemoveUser{serviceUser})
-		}
+	default:
+		steps = append(steps, i.forget()...)
 	}
-	return p, i.add(ctx, p, append(append(steps, i.directories()...), finish)...)
+	if err := i.add(ctx, p, append(steps, i.directories()...)...); err != nil {
+		return nil, err
+	}
+	if owner != "" {
+		i.handOver(p)
+	}
+	return p, i.add(ctx, p, finish)
+}
+
+// forget removes the state and whose it is.
+func (i *Installer) forget() []Step {
+	steps := []Step{&RemoveState{i.layout.state, "the keys and profiles of everybody"}}
+	if i.m.init.name != initSystemd {
+		steps = append(steps, &RemoveState{logFile, "what the service said"})
+	}
+	if i.m.book.find(KindUser, "", serviceUser, "") != nil {
+		steps = append(steps, &RemoveUser{serviceUser})
+	}
+	return steps
+}
+
+// handOver has the service of a package that came later take the place of what is
+// removed: its units were hidden, and their links were the same ones.
+func (i *Installer) handOver(p *Plan) {
+	if i.m.init.name != initSystemd {
+		return
+	}
+	steps := []Step{i.enable(serviceUnit, systemScope), i.enable(sessionUnit, globalScope)}
+	if i.m.tree.live() {
+		steps = append(steps, &Start{Unit: socketUnit, Scope: systemScope}, &Start{Unit: serviceName, Scope: systemScope})
+	}
+	for _, s := range steps { // whatever they are now, they are not when it comes to them
+		p.Steps = append(p.Steps, &Item{s.Kind(), Needed, s.String(), s})
+	}
 }
 
 func (i *Installer) command(words string) string {
@@ -59,6 +97,28 @@ func (i *Installer) kept() (kept []*entry) {
 		}
 	}
 	return kept
+}
+
+// purge removes what is in chips, while the program for that is here still; else
+// the one that lies beside this one does it.
+func (i *Installer) purge() Step {
+	program := i.m.init.program
+	if !i.m.tree.exists(program) {
+		program = filepath.Join(i.Programs, "countersignd")
+	}
+	command := []string{program, "purge", "--yes"}
+	switch {
+	case i.User:
+		command = append(command, "--user")
+	case i.m.init.name == initSystemd:
+		command = append([]string{
+			"systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--property=User=" + serviceUser,
+			"--property=SupplementaryGroups=tss", "--property=LoadCredential=countersign.tpm-owner-password", "--",
+		}, command...)
+	default:
+		command = append([]string{"runuser", "-u", serviceUser, "-G", "tss", "--"}, command...)
+	}
+	return &PurgeKeys{Command: command, directory: i.layout.state, sudo: !i.User}
 }
 
 // stops stop what runs and disable what is enabled, the last first.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -37,6 +38,14 @@ const (
 	CodeUnreachable       = "service_unreachable"
 	CodeServer            = "server_unreachable"
 	CodeServerRefused     = "server_refused"
+	CodeNameUnresolved    = "name_unresolved"
+	CodeProxyUnreachable  = "proxy_unreachable"
+	CodeProxyRefused      = "proxy_refused"
+	CodeProxyAuth         = "proxy_authentication"
+	CodeCaptivePortal     = "captive_portal"
+	CodeIntercepted       = "intercepted"
+	CodeClock             = "clock"
+	CodeServerCertificate = "server_certificate"
 	CodeNotDecidable      = "not_pending"
 	CodeMismatch          = "display_mismatch"
 	CodeMethodUnsupported = "method_unsupported"
@@ -94,8 +103,11 @@ func httpStatus(code string) int {
 		return http.StatusForbidden
 	case CodeInternal:
 		return http.StatusInternalServerError
-	case CodeServer:
+	}
+	if NotReached(code) {
 		return http.StatusBadGateway
+	}
+	switch code {
 	case CodeNotDecidable, CodeMismatch, CodeProfileActive, CodeBusy, CodeUndelivered:
 		return http.StatusConflict
 	case CodeChipUnavailable, CodeChipPermission, CodeChipBusy, CodeChipNoMemory, CodeChipReset, CodeChipService, CodeTokenAbsent, CodeStorage, CodeDegraded:
@@ -130,4 +142,13 @@ func writeError(w http.ResponseWriter, e *Error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(httpStatus(e.Code))
 	_ = json.NewEncoder(w).Encode(errorBody{e})
+}
+
+// NotReached reports whether a code says that the Token Server was not reached,
+// whatever stands in the way.
+func NotReached(code string) bool {
+	return slices.Contains([]string{
+		CodeServer, CodeNameUnresolved, CodeProxyUnreachable, CodeProxyRefused, CodeProxyAuth, CodeCaptivePortal, CodeIntercepted,
+		CodeClock, CodeServerCertificate,
+	}, code)
 }

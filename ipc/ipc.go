@@ -288,6 +288,9 @@ const (
 	EventVerify = "verify"
 	// EventProfile: Profile has changed its state, e.g. to revoked.
 	EventProfile = "profile"
+	// EventSetup: this computer is a fleet's, and Setup says whether the caller has
+	// an enrollment there.
+	EventSetup = "setup"
 	// EventReady: everything that was pending at the start has been sent.
 	EventReady = "ready"
 )
@@ -298,6 +301,7 @@ type Event struct {
 	Request *Request `json:"request,omitempty"`
 	Result  *Result  `json:"result,omitempty"`
 	Profile *Profile `json:"profile,omitempty"`
+	Setup   *Setup   `json:"setup,omitempty"`
 	Hint    string   `json:"hint,omitempty"`
 	// Pending is the number of requests now waiting for the caller.
 	Pending int `json:"pending"`

@@ -20,6 +20,9 @@ const (
 	RoleApproval Role = "approval"
 	// RoleIssuer is the server's own signing key.
 	RoleIssuer Role = "issuer"
+	// RoleMachine authenticates mTLS of a machine, which belongs to nobody and
+	// decides nothing.
+	RoleMachine Role = "machine"
 )
 
 // oidKeyInfo names the certificate extension below. The arc is the one that
@@ -78,7 +81,7 @@ func decodeKeyInfo(der []byte) (KeyInfo, error) {
 	if ext, err := k.Extension(); err != nil || !bytes.Equal(ext.Value, der) {
 		return KeyInfo{}, malformed
 	}
-	if !slices.Contains([]Role{RoleDevice, RoleApproval, RoleIssuer}, k.Role) || CheckText("attestation", k.Attestation, maxLabel) != nil {
+	if !slices.Contains([]Role{RoleDevice, RoleApproval, RoleIssuer, RoleMachine}, k.Role) || CheckText("attestation", k.Attestation, maxLabel) != nil {
 		return KeyInfo{}, malformed
 	}
 	return k, nil

@@ -16,6 +16,7 @@ func TestKeyInfoRoundTrip(t *testing.T) {
 		{Role: protocol.RoleApproval, PINBound: true, Attestation: "tpm2"},
 		{Role: protocol.RoleApproval, PINBound: true, TouchBound: true, Attestation: "piv"},
 		{Role: protocol.RoleIssuer},
+		{Role: protocol.RoleMachine, Attestation: "tpm2"},
 	} {
 		ext := must(info.Extension())
 		if ext.Critical {

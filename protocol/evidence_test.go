@@ -129,6 +129,7 @@ func TestEvidenceRefuses(t *testing.T) {
 			w.decision = func(d *protocol.Decision) { deny(d, protocol.ReasonNotMe) }
 		}, protocol.CodeMismatch},
 		"signed by an issuer key":      {func(w *world) { w.info.Role = protocol.RoleIssuer }, protocol.CodeMismatch},
+		"signed by a machine key":      {func(w *world) { w.info.Role = protocol.RoleMachine }, protocol.CodeMismatch},
 		"C3 without touch":             {func(w *world) { w.request.Class = protocol.C3 }, protocol.CodeMismatch},
 		"server with a device key":     {func(w *world) { w.issuerInfo.Role = protocol.RoleDevice }, protocol.CodeBadCert},
 		"unknown role":                 {func(w *world) { w.info.Role = "admin" }, protocol.CodeBadCert},

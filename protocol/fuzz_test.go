@@ -160,7 +160,7 @@ func FuzzParseEnrollURI(f *testing.F) {
 
 func FuzzParseKeyInfo(f *testing.F) {
 	id := must(protocol.KeyInfo{}.Extension()).Id
-	for _, role := range []protocol.Role{protocol.RoleDevice, protocol.RoleApproval, protocol.RoleIssuer} {
+	for _, role := range []protocol.Role{protocol.RoleDevice, protocol.RoleApproval, protocol.RoleIssuer, protocol.RoleMachine} {
 		f.Add(must(protocol.KeyInfo{Role: role, PINBound: true, Attestation: "tpm2"}.Extension()).Value)
 	}
 	f.Fuzz(func(t *testing.T, der []byte) {

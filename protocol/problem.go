@@ -67,6 +67,15 @@ const (
 	ProblemOTPUnknown  = "otp_unknown"
 	ProblemOTPRefused  = "otp_refused"
 	ProblemRateLimited = "rate_limited"
+	// ProblemTokenRevoked: the operator has taken a machine token back.
+	ProblemTokenRevoked = "token_revoked"
+	// ProblemMachineUnknown: the operator has not registered this endorsement key.
+	ProblemMachineUnknown = "machine_unknown"
+	// ProblemMachineRevoked: the operator has put the machine out, and it stays out
+	// until its endorsement key is registered.
+	ProblemMachineRevoked = "machine_revoked"
+	// ProblemMachinesOff: this server enrolls no machines.
+	ProblemMachinesOff = "machines_disabled"
 	// ProblemStorage: the server can keep nothing at present, and has changed
 	// nothing. What was refused with it is to be sent again.
 	ProblemStorage = "storage_failed"

@@ -17,6 +17,14 @@ type Chip struct {
 	Firmware string `json:"firmware,omitempty"`
 }
 
+func (c Chip) validate(name string) error {
+	return checkTexts([]textRule{
+		{name + ".vendor", c.Vendor, maxName, false},
+		{name + ".model", c.Model, maxName, false},
+		{name + ".firmware", c.Firmware, maxName, false},
+	})
+}
+
 // Attestation formats.
 const (
 	AttestationNone = "none"
@@ -61,11 +69,11 @@ func (v Verdict) validate() error {
 		{"attestation.format", v.Format, maxLabel, true},
 		{"attestation.isolation", v.Isolation, maxLabel, true},
 		{"attestation.advisory", v.Advisory, maxLabel, false},
-		{"attestation.chip.vendor", v.Chip.Vendor, maxName, false},
-		{"attestation.chip.model", v.Chip.Model, maxName, false},
-		{"attestation.chip.firmware", v.Chip.Firmware, maxName, false},
 	})
 	if err != nil {
+		return err
+	}
+	if err := v.Chip.validate("attestation.chip"); err != nil {
 		return err
 	}
 	switch {

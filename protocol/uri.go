@@ -63,7 +63,7 @@ func ParseEnrollURI(s string) (EnrollURI, error) {
 		return u, nil
 	}
 	var err error
-	if u.CA, err = parsePin(q.Get("ca")); err != nil {
+	if u.CA, err = ParsePin(q.Get("ca")); err != nil {
 		return bad("ca is not sha256: and a base64url SHA-256")
 	}
 	return u, nil
@@ -80,7 +80,8 @@ func Pin(spki []byte) string {
 	return "sha256:" + base64.RawURLEncoding.EncodeToString(spki)
 }
 
-func parsePin(s string) ([]byte, error) {
+// ParsePin reads what Pin writes.
+func ParsePin(s string) ([]byte, error) {
 	b64, ok := strings.CutPrefix(s, "sha256:")
 	if !ok || !isHash(b64) {
 		return nil, errorf(CodeBadMessage, "not a pin")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"countersign/internal/zone"
 	"countersign/ipc"
@@ -37,6 +38,8 @@ type Config struct {
 	// Pinentry is the pinentry program for Desktop; empty searches PATH.
 	Pinentry string
 	Log      *slog.Logger
+	// OpenPage shows a page in the person's browser.
+	OpenPage func(ctx context.Context, page string) error
 	// Ready is as in Session.
 	Ready func()
 }
@@ -107,8 +110,27 @@ func (s *Session) useDesktop(c Config) error {
 		Command: s.Text.T("To answer, run: countersign requests"),
 	}
 	s.Notifier = n
+	s.useGuide(c, address)
 	s.Prompter = &prompt.Pinentry{Program: program, Display: display, Locale: locale()}
 	return nil
+}
+
+// useGuide leads the person to their enrollment, where that can be remembered: else
+// it would come at every start.
+func (s *Session) useGuide(c Config, address string) {
+	memory, err := HomeMemory()
+	if err != nil {
+		c.Log.Info("nobody is led to an enrollment", "reason", err)
+		return
+	}
+	n := notify.New(address, c.Log)
+	n.Stranger, n.Calm = s.strangers.saw, true
+	n.Words = notify.Words{
+		Open: s.Text.T("Set up"), Decline: s.Text.T("Later"),
+		Middle:  s.Text.T("Middle-click to set it up, left-click for later."),
+		Command: s.Text.T("Your administrator has the link."),
+	}
+	s.Guide = &Guide{Inviter: n, Open: c.OpenPage, Memory: memory, Text: s.Text, Log: c.Log, Now: time.Now}
 }
 
 func (s *Session) useTerminal() error {

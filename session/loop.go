@@ -41,6 +41,8 @@ type loop struct {
 
 	// open are the requests being asked about or decided, by id.
 	open map[string]*opened
+	// setup is the enrollment that the person is led to, nil for none.
+	setup *ipc.Setup
 	// unconfirmed has the relying party's name of each decision made here
 	// whose end the user has not been told.
 	unconfirmed map[string]string
@@ -86,6 +88,8 @@ func (l *loop) handle(e event) {
 		if n, worth := l.profileNote(*e.Profile); worth {
 			l.tell(n)
 		}
+	case e.Kind == ipc.EventSetup && e.Setup != nil:
+		l.setUp(*e.Setup)
 	case e.Kind == ipc.EventReady:
 		l.caughtUp()
 	}

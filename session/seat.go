@@ -73,6 +73,9 @@ func (l *loop) sit(s logind.State) {
 			"remote", s.Remote, "locked", s.Locked, "asleep", s.Asleep, "prompting", now == free)
 	}
 	l.able.set(now == free)
+	if now != was {
+		l.lead()
+	}
 	switch now {
 	case was:
 	case free:

@@ -37,6 +37,8 @@ type service struct {
 	pins    []string
 	// refuse, unless nil, may refuse an answer.
 	refuse func(a ipc.Answer, pin string) *ipc.Error
+	// setup, unless nil, is what each stream says of an enrollment to be made.
+	setup *ipc.Setup
 	// unconfirmed makes decisions wait for confirm.
 	unconfirmed bool
 }
@@ -90,6 +92,9 @@ func (s *service) events(w http.ResponseWriter, r *http.Request, _ ipc.Scope) (a
 	s.prompting = r.URL.Query().Get("prompting")
 	for _, d := range s.requests {
 		in <- ipc.Event{Kind: ipc.EventPending, Request: &d.Request}
+	}
+	if s.setup != nil {
+		in <- ipc.Event{Kind: ipc.EventSetup, Setup: s.setup}
 	}
 	in <- ipc.Event{Kind: ipc.EventReady}
 	s.streams[in] = true

@@ -79,6 +79,8 @@ type Session struct {
 	View ipc.View
 	Text text.Printer
 	Log  *slog.Logger
+	// Guide, unless nil, leads the person to their enrollment.
+	Guide *Guide
 	// Ready, unless nil, is called once: when the service has first told
 	// everything that is pending.
 	Ready func()
@@ -114,6 +116,10 @@ func (s *Session) Run(ctx context.Context) error {
 	}
 	if s.strangers != nil {
 		wg.Go(func() { s.strangers.run(ctx) })
+	}
+	if s.Guide != nil {
+		s.Guide.wants = make(chan *wanted, 1)
+		wg.Go(func() { s.Guide.run(ctx) })
 	}
 	wg.Go(func() { s.follow(ctx, l.able, l.stream) })
 	failed := make(chan error, 1)

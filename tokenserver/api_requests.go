@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"countersign/protocol"
@@ -20,6 +21,7 @@ func (s *Server) listRequests(w http.ResponseWriter, r *http.Request, key string
 	if err != nil {
 		return err
 	}
+	s.noteTrust(r, d)
 	known := r.Header.Values("If-None-Match")
 	var pending []store.Request
 	changed := false
@@ -30,14 +32,15 @@ func (s *Server) listRequests(w http.ResponseWriter, r *http.Request, key string
 		}
 		changed = len(pending) > 0
 		if len(known) > 0 {
-			changed = !matches(known, listTag(pending))
+			changed = !matches(known, s.listTag(pending))
 		}
 		return changed, nil
 	})
 	if err != nil {
 		return err
 	}
-	w.Header().Set("ETag", listTag(pending))
+	w.Header().Set(protocol.HeaderTrust, strconv.FormatInt(s.pki.Seq(), 10))
+	w.Header().Set("ETag", s.listTag(pending))
 	if !changed {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
@@ -49,9 +52,11 @@ func (s *Server) listRequests(w http.ResponseWriter, r *http.Request, key string
 	return writeJSON(w, http.StatusOK, out)
 }
 
-// listTag names a list of requests by their ids.
-func listTag(pending []store.Request) string {
+// listTag names a list of requests by their ids. The number of the trust statement
+// is part of it, so that a device which waits hears of a new one at once, and once.
+func (s *Server) listTag(pending []store.Request) string {
 	var ids strings.Builder
+	ids.WriteString(strconv.FormatInt(s.pki.Seq(), 10) + "\n")
 	for _, p := range pending {
 		ids.WriteString(p.Transaction + "\n")
 	}

@@ -27,6 +27,7 @@ func (s *Server) watch(ctx context.Context) error {
 		return err
 	}
 	return every(ctx, watchEvery, func() {
+		s.refresh()
 		n, err := s.store.Changes(ctx)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -39,6 +40,19 @@ func (s *Server) watch(ctx context.Context) error {
 			s.hub.PublishAll()
 		}
 	})
+}
+
+// refresh takes up what another process has changed of names and keys, and tells
+// everybody who waits.
+func (s *Server) refresh() {
+	changed, err := s.pki.Refresh()
+	switch {
+	case err != nil:
+		s.log.Error("a change of names or keys is late", "err", err)
+	case changed:
+		s.log.Info("names and keys changed", "seq", s.pki.Seq())
+		s.hub.PublishAll()
+	}
 }
 
 func every(ctx context.Context, d time.Duration, f func()) error {

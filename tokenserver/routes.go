@@ -8,8 +8,9 @@ import (
 )
 
 // The route tables. Each route wraps its handler in who may call it: anybody,
-// client (a relying party), device (an enrolled one) or renewer (one whose
-// certificate may have expired of late).
+// client (a relying party), device (an enrolled one), renewer (one whose
+// certificate may have expired of late), machine (a computer of the fleet) or
+// certifier (one whose certificate may have expired).
 
 func (s *Server) relyingPartyRoutes() http.Handler {
 	return s.mux(map[string]handler{
@@ -30,6 +31,11 @@ func (s *Server) deviceRoutes() http.Handler {
 		"POST " + protocol.PathRenewals:                           s.renewer(s.startRenewal),
 		"POST " + protocol.PathRenewals + "/{id}/activation":      s.renewer(s.activateRenewal),
 		"POST " + protocol.PathRenewals + "/{id}/acknowledgement": s.renewer(s.acknowledgeRenewal),
+		"POST " + protocol.PathMachines:                           s.anybody(s.startMachine),
+		"POST " + protocol.PathMachines + "/{id}/activation":      s.anybody(s.activateMachine),
+		"GET " + protocol.PathMachine:                             s.machine(s.getMachine),
+		"PUT " + protocol.PathMachineReport:                       s.machine(s.putMachineReport),
+		"POST " + protocol.PathMachineCertificate:                 s.certifier(s.certifyMachine),
 		"POST " + protocol.PathOTP:                                s.device(s.redeemOTP),
 		"PUT " + protocol.PathQuiet:                               s.device(s.putQuiet),
 		"GET " + protocol.PathBlocks:                              s.device(s.listBlocks),
@@ -44,6 +50,8 @@ func (s *Server) deviceRoutes() http.Handler {
 // a problem.
 func (s *Server) mux(table map[string]handler) http.Handler {
 	table["GET "+protocol.PathJWKS] = s.anybody(s.getJWKS)
+	table["GET "+protocol.PathTrust] = s.anybody(s.getTrust)
+	table["GET "+protocol.PathTime] = s.anybody(s.getTime)
 	table["GET /healthz"] = s.anybody(s.getHealth)
 	table["/"] = s.anybody(notFound)
 	mux := http.NewServeMux()

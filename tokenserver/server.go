@@ -24,6 +24,7 @@ import (
 	"countersign/tokenserver/engine"
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/machines"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/roots"
 	"countersign/tokenserver/store"
@@ -52,7 +53,9 @@ type Config struct {
 	// CertificateLifetime is that of devices' certificates; where zero, it is
 	// enroll.DefaultLifetime.
 	CertificateLifetime time.Duration
-	Logger              *slog.Logger
+	// Machines is what lets computers in that enroll without a person.
+	Machines machines.Policy
+	Logger   *slog.Logger
 	// Now, where nil, is time.Now.
 	Now func() time.Time
 }
@@ -62,14 +65,15 @@ type Server struct {
 	issuer, deviceURL string
 	pinned            bool
 
-	pki    *pki.Authority
-	store  store.Store
-	hub    *fanout.Hub
-	engine *engine.Engine
-	enroll *enroll.Service
-	desk   *enroll.Desk
-	log    *slog.Logger
-	now    func() time.Time
+	pki      *pki.Authority
+	store    store.Store
+	hub      *fanout.Hub
+	engine   *engine.Engine
+	enroll   *enroll.Service
+	desk     *enroll.Desk
+	machines *machines.Service
+	log      *slog.Logger
+	now      func() time.Time
 
 	rpListener, deviceListener net.Listener
 	rpTLS, deviceTLS           *tls.Config
@@ -93,6 +97,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if err := s.listen(ctx, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("tokenserver: %w", err), s.Close())
+	}
+	if err := c.PKI.Present(s.issuer, s.deviceURL, c.TLS != nil); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	if err := s.wire(ctx, c); err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -164,11 +171,15 @@ func (s *Server) wire(ctx context.Context, c Config) (err error) {
 	if s.engine, err = engine.New(engine.Config{Store: c.Store, Hub: s.hub, PKI: c.PKI, Issuer: s.issuer, Now: c.Now, Hold: c.Hold}); err != nil {
 		return err
 	}
+	makers := func() (*x509.CertPool, error) { return roots.Pool(c.AttestationRoots...) }
 	s.enroll = &enroll.Service{
-		Store: c.Store, Hub: s.hub, PKI: c.PKI, Policy: c.Enrollment, Attestation: c.Attestation,
-		Roots:  func() (*x509.CertPool, error) { return roots.Pool(c.AttestationRoots...) },
+		Store: c.Store, Hub: s.hub, PKI: c.PKI, Policy: c.Enrollment, Attestation: c.Attestation, Roots: makers,
 		Issuer: s.issuer, DeviceURL: s.deviceURL, Lifetime: c.CertificateLifetime, Now: c.Now,
 	}
+	s.machines = machines.New(machines.Config{
+		Store: c.Store, PKI: c.PKI, Policy: c.Machines, Roots: makers,
+		Issuer: s.issuer, DeviceURL: s.deviceURL, Lifetime: c.CertificateLifetime, Now: c.Now,
+	})
 	s.desk = &enroll.Desk{Store: c.Store, Hub: s.hub, Now: c.Now}
 	office := admin.Office{Store: c.Store, Hub: s.hub, Now: c.Now}
 	if err := office.Prepare(ctx); err != nil {

@@ -1,11 +1,14 @@
 package settings
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -171,4 +174,63 @@ func TestPolicyOfTheSystemHoldsForUsers(t *testing.T) {
 	}
 	e.put(mainName, "nonsense = 1\n")
 	e.problems(Options{User: true})
+}
+
+// asStranger names the directory that TestAsAStranger reads, in a process of its
+// own.
+const asStranger = "COUNTERSIGN_TEST_ETC"
+
+// TestUnreadablePolicy: where a user may not see the policy, that is said, and no
+// error.
+func TestUnreadablePolicy(t *testing.T) {
+	e := newEtc(t)
+	e.put(mainName, "policy.mute_max = \"0s\"\n")
+	e.put("conf.d/1.toml", "policy.mute_max = \"1h\"\n")
+	program := copyOfMyself(t)
+	for name, c := range map[string]struct {
+		mode os.FileMode
+		want string
+	}{
+		"readable":   {0o755, "1h []"},
+		"unreadable": {0o700, "24h [the policy of this computer is not known"},
+	} {
+		if err := errors.Join(os.Chmod(e.dir, c.mode), os.Chmod(filepath.Dir(e.dir), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestAsAStranger$", "-test.v")
+		cmd.Env = []string{asStranger + "=" + e.dir, "HOME=/", "XDG_RUNTIME_DIR=/run/user/4711"}
+		cmd.Dir = "/"
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4711}}
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "RESULT "+c.want) {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}
+
+func TestAsAStranger(t *testing.T) {
+	dir := os.Getenv(asStranger)
+	if dir == "" {
+		t.Skip("TestUnreadablePolicy runs it as another user")
+	}
+	l, err := Read(Options{User: true, system: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Println("RESULT", l.Policy.MuteMax, l.Notes)
+}
+
+// copyOfMyself is this test where others may run it.
+func copyOfMyself(t *testing.T) string {
+	t.Helper()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	program := filepath.Join(dir, "test")
+	if err := errors.Join(os.WriteFile(program, self, 0o755), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	return program
 }

@@ -30,6 +30,8 @@ const (
 func (r *reader) resolve() {
 	r.places()
 	r.verify()
+	r.network()
+	r.fleet()
 	r.metrics()
 	r.policy()
 }

@@ -47,8 +47,12 @@ type Settings struct {
 	Floor     string `toml:"floor"`
 	// Verify is how the service verifies people by itself.
 	Verify Verify `toml:"verify"`
+	// Network is how servers are reached.
+	Network Network `toml:"network"`
 	// Policy is what users cannot change.
 	Policy Policy `toml:"policy"`
+	// Fleet is what this computer belongs to.
+	Fleet Fleet `toml:"fleet"`
 	// Metrics is what is counted for a monitoring system.
 	Metrics Metrics `toml:"metrics"`
 }
@@ -89,7 +93,9 @@ func Defaults() Settings {
 	return Settings{
 		State: systemState, Socket: ipc.SystemSocket, TPM: defaultTPM,
 		Verify:  Verify{Fingerprint: true, PluginTimeout: "30s"},
+		Network: Network{NoProxy: []string{}},
 		Policy:  Policy{Servers: []string{"*"}, PINMinLength: 6, MuteMax: "24h", LocalApprovals: "any", Keys: []string{"tpm", "piv"}},
+		Fleet:   Fleet{Report: true, Spread: "30s"},
 		Metrics: Metrics{Interval: "1m"},
 	}
 }

@@ -65,6 +65,13 @@ func TestWords(t *testing.T) {
 		"verify = { custom = \"plugin\", plugin_timeout = \"soon\" }",
 		"verify = { custom = \"plugin\", plugin_timeout = \"6m\" }",
 		"PIV = true",
+		"network.proxy = \"http://alice:hunter2@proxy.example:3128\"",
+		"network.proxy = \"http://alice:hunter2@proxy.example:port\"",
+		"network.proxy = \"socks5://proxy.example\"",
+		"network.proxy = \"proxy.example:3128\"",
+		"network.no_proxy = [\"a.example\"]",
+		"[network]\nproxy = \"https://proxy.example\"\nno_proxy = [\"a.example,b.example\"]\nproxy_password_file = \"/p\"",
+		"[network]\nproxy = \"direct\"\nproxy_user = \"alice\"",
 		"metrics.textfile = \"x.prom\"",
 		"metrics.textfile = \"/x.txt\"",
 		"metrics.interval = \"14s\"",
@@ -91,7 +98,7 @@ func TestWords(t *testing.T) {
 			}
 		}
 	}
-	for _, secret := range []string{"hunter2\"", "open"} {
+	for _, secret := range []string{"hunter2\"", "hunter2@", "open"} {
 		if strings.Contains(got.String(), secret) {
 			t.Errorf("%s is shown", secret)
 		}

@@ -1,11 +1,8 @@
 package state_test
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,7 +23,7 @@ func TestCrashAtEachFileOperation(t *testing.T) {
 			for killed := true; killed; n++ {
 				root := filepath.Join(t.TempDir(), "state")
 				var said map[string]int
-				said, killed = liveUntil(t, root, call, n)
+				said, killed = testenv.RunKilled(t, crashDir+"="+root, call, n)
 				afterCrash(t, fmt.Sprintf("killed before %s %d, after %v", call, n, said), root, said)
 			}
 			t.Logf("killed before each of %d", n-2)
@@ -35,31 +32,6 @@ func TestCrashAtEachFileOperation(t *testing.T) {
 			}
 		})
 	}
-}
-
-// liveUntil runs live in a process that is killed before the nth call of a
-// kind, and returns what it printed.
-func liveUntil(t *testing.T, root, call string, n int) (said map[string]int, killed bool) {
-	t.Helper()
-	cmd := exec.Command("strace", "-f", "-qq", "-o", os.DevNull, "-e", "trace="+call,
-		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), os.Args[0])
-	cmd.Env = append(os.Environ(), crashDir+"="+root)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	said = map[string]int{}
-	for _, line := range strings.Fields(out.String()) {
-		said[line]++
-	}
-	exit, failed := errors.AsType[*exec.ExitError](err)
-	switch {
-	case err == nil:
-		return said, false
-	case failed && !exit.Exited(): // strace dies of the signal its child died of
-		return said, true
-	}
-	t.Fatalf("strace: %v: %s", err, errs.String())
-	return nil, false
 }
 
 // afterCrash demands that what was said to be done is done, and that nothing
@@ -99,6 +71,9 @@ func afterCrash(t *testing.T, when, root string, said map[string]int) {
 		first++
 		if string(p.Keys.Device) != "first device" || p.User != "alice" {
 			t.Errorf("%s: a profile by halves: %+v", when, p)
+		}
+		if seq := int(p.TrustSeq()); seq < said["trusted"] || p.Issuer != issuers()[seq] || seq > 0 && string(p.JWKS) == "{}" {
+			t.Errorf("%s: statement %d of a server %s", when, seq, p.Issuer)
 		}
 		entries, err := d.Entries(p.ID)
 		last := 0

@@ -56,6 +56,12 @@ func live(root string) error {
 		return err
 	}
 	fmt.Println("completed")
+	for seq := int64(1); seq <= 2; seq++ {
+		if err := d.SaveTrust(&p, trust(seq)); err != nil {
+			return err
+		}
+		fmt.Println("trusted")
+	}
 	for seq := uint64(1); seq <= 2; seq++ {
 		if err := d.SaveEntry(p.ID, entry(seq)); err != nil {
 			return err

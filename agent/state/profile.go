@@ -63,6 +63,9 @@ type Profile struct {
 
 	// Keys stand in files of their own, in the format of their back end.
 	Keys Keys `json:"-"`
+	// Trust is the server's newest word on itself, in a file of its own, or nil.
+	// What it says stands in Issuer, DeviceURL, Root and JWKS too.
+	Trust *Trust `json:"-"`
 }
 
 // Block is a relying party that may not ask any more.
@@ -128,7 +131,7 @@ func loadProfile(dir string) (p Profile, err error) {
 	if p.Keys, err = loadKeys(dir); err != nil {
 		return Profile{}, err
 	}
-	return p, resumeRenewal(dir, &p)
+	return p, errors.Join(resumeRenewal(dir, &p), resumeTrust(dir, &p))
 }
 
 // SaveProfile replaces what is known of an existing profile; its keys stay.

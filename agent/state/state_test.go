@@ -42,7 +42,7 @@ func enrollment(token string) *state.Enrollment {
 }
 
 func profile(id string, e *state.Enrollment) state.Profile {
-	return state.Profile{ID: id, Device: "device-1", User: "alice", UID: e.UID, State: state.Active, Keys: e.Keys, JWKS: []byte("{}"), Provider: "piv", DeviceKey: e.DeviceKey, ApprovalKey: e.ApprovalKey}
+	return state.Profile{Issuer: issuers()[0], DeviceURL: issuers()[0], ID: id, Device: "device-1", User: "alice", UID: e.UID, State: state.Active, Keys: e.Keys, JWKS: []byte("{}"), Provider: "piv", DeviceKey: e.DeviceKey, ApprovalKey: e.ApprovalKey}
 }
 
 func entry(seq uint64) state.Entry {

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,27 +36,54 @@ const maxAnswer = 8 << 20
 
 // Client calls one server as one device. It is safe for concurrent use.
 type Client struct {
-	base string
-	tls  *tls.Config
-	link atomic.Pointer[link]
-	root atomic.Pointer[[]byte]
+	network Network
+	link    atomic.Pointer[link]
+	root    atomic.Pointer[[]byte]
+	// moving orders the changes of link.
+	moving sync.Mutex
+	// kept is the trust statement that the device keeps, announced that of the
+	// server's last answer.
+	kept, announced atomic.Int64
+	// skew is the server's clock less ours, in nanoseconds, once clocked.
+	skew    atomic.Int64
+	clocked atomic.Bool
+	// hasty says that a login page stands in the way, which lifts at once.
+	hasty atomic.Bool
+	wake  chan struct{}
 }
 
-// link is what goes over the connections that one certificate has made.
+// link is what goes over the connections that one certificate has made to one
+// server.
 type link struct {
 	http *http.Client
-	// over is closed when another certificate has taken its place.
+	tls  *tls.Config
+	urls []string
+	// at counts the URLs that were tried: the one in use is it modulo their number.
+	at atomic.Uint64
+	// over is closed when another link has taken its place.
 	over chan struct{}
+}
+
+// Server is where a server is, and what it is trusted by.
+type Server struct {
+	// URLs are tried in this order. There is one at least.
+	URLs []string
+	// Roots are the only TLS roots, DER; none are the system's.
+	Roots [][]byte
 }
 
 // ForEnrollment makes a client without a certificate. Where spki is not empty
 // it trusts only that root, which Root then returns.
-func ForEnrollment(base string, spki []byte) *Client {
+func ForEnrollment(base string, spki []byte) *Client { return Network{}.ForEnrollment(base, spki) }
+
+// ForEnrollment is the function of that name, over this network.
+func (n Network) ForEnrollment(base string, spki []byte) *Client {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13}
-	c := newClient(base, cfg)
+	c := n.client()
 	if len(spki) > 0 {
 		pin(cfg, hostOf(base), spki, func(root []byte) { c.root.Store(&root) })
 	}
+	c.link.Store(n.link(cfg, []string{base}))
 	return c
 }
 
@@ -68,49 +96,80 @@ func (c *Client) Root() []byte {
 	return nil
 }
 
-// ForDevice makes a client that authenticates with the device certificate and
-// trusts root, or the system's roots where it is empty.
-func ForDevice(base string, root []byte, cert tls.Certificate) (*Client, error) {
-	cfg, err := rooted(root)
+// ForDevice makes a client that authenticates with the device certificate.
+func (n Network) ForDevice(s Server, cert tls.Certificate) (*Client, error) {
+	cfg, err := rooted(s.Roots)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Certificates = []tls.Certificate{cert}
-	return newClient(base, cfg), nil
+	c := n.client()
+	c.link.Store(n.link(cfg, s.URLs))
+	return c, nil
+}
+
+// ForDevice is a client for a server with one URL, over the network as it is by
+// itself, that trusts root, or the system's roots where it is empty.
+func ForDevice(base string, root []byte, cert tls.Certificate) (*Client, error) {
+	s := Server{URLs: []string{base}}
+	if len(root) > 0 {
+		s.Roots = [][]byte{root}
+	}
+	return Network{}.ForDevice(s, cert)
 }
 
 // Authenticate makes new connections from now on, with another certificate. A poll
 // under way begins anew; other calls under way end as they began.
 func (c *Client) Authenticate(cert tls.Certificate) {
-	cfg := c.tls.Clone()
+	c.moving.Lock()
+	defer c.moving.Unlock()
+	old := c.link.Load()
+	cfg := old.tls.Clone()
 	cfg.Certificates = []tls.Certificate{cert}
-	old := c.link.Swap(newLink(cfg))
+	c.replace(old, c.network.link(cfg, old.urls))
+}
+
+// Move makes new connections from now on, to where the server is now.
+func (c *Client) Move(s Server) error {
+	cfg, err := rooted(s.Roots)
+	if err != nil {
+		return err
+	}
+	c.moving.Lock()
+	defer c.moving.Unlock()
+	old := c.link.Load()
+	cfg.Certificates = old.tls.Certificates
+	c.replace(old, c.network.link(cfg, s.URLs))
+	return nil
+}
+
+// replace puts a link in the place of another.
+func (c *Client) replace(old, next *link) {
+	c.link.Store(next)
 	close(old.over)
 	old.http.CloseIdleConnections()
 }
 
-func newClient(base string, cfg *tls.Config) *Client {
-	c := &Client{base: base, tls: cfg}
-	c.link.Store(newLink(cfg))
-	return c
+func (n Network) client() *Client { return &Client{network: n, wake: make(chan struct{}, 1)} }
+
+// link gives the transport a configuration of its own, since it changes it.
+func (n Network) link(cfg *tls.Config, urls []string) *link {
+	return &link{tls: cfg, urls: urls, over: make(chan struct{}), http: n.http(cfg.Clone())}
 }
 
-func newLink(cfg *tls.Config) *link {
-	return &link{over: make(chan struct{}), http: &http.Client{
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			TLSClientConfig:     cfg,
-			TLSHandshakeTimeout: callTimeout,
-			// One connection carries the poll and the decisions, so that the
-			// chip signs one handshake; pings notice when it is dead.
-			ForceAttemptHTTP2: true,
-			HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
-			IdleConnTimeout:   2 * time.Minute,
-		},
+func (n Network) http(cfg *tls.Config) *http.Client {
+	return &http.Client{
+		Transport: n.transport(cfg),
 		// The device API never redirects; a redirect would carry a decision
 		// to somewhere else.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	}
+}
+
+// base is the URL in use, and which try it is.
+func (l *link) base() (string, uint64) {
+	at := l.at.Load()
+	return l.urls[at%uint64(len(l.urls))], at
 }
 
 // hostOf is the name or address that the server's certificate must hold.
@@ -220,21 +279,42 @@ func (c *Client) callJSON(ctx context.Context, method, path string, in, out any)
 func (c *Client) do(ctx context.Context, in call, out any) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(ctx, in.wait+callTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, in.method, c.base+in.path, bytes.NewReader(in.body))
+	l := c.link.Load()
+	base, at := l.base()
+	req, err := http.NewRequestWithContext(ctx, in.method, base+in.path, bytes.NewReader(in.body))
 	if err != nil {
 		return nil, fmt.Errorf("upstream: %w", err)
 	}
 	in.headers(req.Header)
-	resp, err := c.link.Load().http.Do(req)
+	if kept := c.kept.Load(); kept > 0 {
+		req.Header.Set(protocol.HeaderTrust, strconv.FormatInt(kept, 10))
+	}
+	resp, body, err := exchange(l.http, req, maxAnswer)
+	if err == nil {
+		c.hear(resp)
+		err = decodeAnswer(resp, body, out)
+	}
+	if errors.Is(err, ErrUnreachable) {
+		err = l.judged(base, err)
+		c.hasty.Store(KindOf(err) == CaptivePortal)
+		// The next call tries the next URL, once, however many failed together.
+		l.at.CompareAndSwap(at, at+1)
+	}
+	return resp, err
+}
+
+// exchange sends a request and reads the whole answer, of a limited size.
+func exchange(client *http.Client, req *http.Request, limit int64) (*http.Response, []byte, error) {
+	resp, err := client.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, maxAnswer))
+	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, limit))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
-	return resp, decodeAnswer(resp, body, out)
+	return resp, body, nil
 }
 
 func (in call) headers(h http.Header) {
@@ -262,9 +342,8 @@ func decodeAnswer(resp *http.Response, body []byte, out any) error {
 	p := new(protocol.Problem)
 	mt, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if mt != protocol.MediaTypeProblem || json.Unmarshal(body, p) != nil || !isCode(p.Code) {
-		// A proxy or a captive portal answered, not the server. Of the status
-		// line only the number is passed on: its text is anybody's.
-		return fmt.Errorf("%w: it answered with status %d", ErrUnreachable, resp.StatusCode)
+		// A proxy or a captive portal answered, not the server.
+		return fmt.Errorf("%w: %w", ErrUnreachable, odd(resp))
 	}
 	p.Status = resp.StatusCode
 	clean(p)

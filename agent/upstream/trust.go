@@ -19,6 +19,7 @@ func pin(cfg *tls.Config, host string, spki []byte, learned func(root []byte)) {
 	// The standard verification needs the root, and only its hash is known:
 	// VerifyConnection does the whole of it instead.
 	cfg.InsecureSkipVerify = true
+	cfg.NextProtos = []string{protocol.RootProtocol(spki)}
 	cfg.VerifyConnection = func(cs tls.ConnectionState) error {
 		root := findRoot(cs.PeerCertificates, spki)
 		if root == nil {
@@ -53,21 +54,25 @@ func verifyChain(cs tls.ConnectionState, host string, root *x509.Certificate) er
 		opts.Intermediates.AddCert(cert)
 	}
 	_, err := cs.PeerCertificates[0].Verify(opts)
-	return err
+	return timely(err, cs.PeerCertificates, host, opts.Roots)
 }
 
-// rooted is a TLS configuration that trusts one root, or the system's where
-// root is empty.
-func rooted(root []byte) (*tls.Config, error) {
+// rooted is a TLS configuration that trusts some roots, or the system's where there
+// are none, and says which: a server whose root is being replaced shows a
+// certificate that the device can verify.
+func rooted(roots [][]byte) (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS13}
-	if len(root) == 0 {
+	if len(roots) == 0 {
 		return cfg, nil
 	}
-	cert, err := x509.ParseCertificate(root)
-	if err != nil {
-		return nil, fmt.Errorf("upstream: stored TLS root: %w", err)
-	}
 	cfg.RootCAs = x509.NewCertPool()
-	cfg.RootCAs.AddCert(cert)
+	for _, root := range roots {
+		cert, err := x509.ParseCertificate(root)
+		if err != nil {
+			return nil, fmt.Errorf("upstream: stored TLS root: %w", err)
+		}
+		cfg.RootCAs.AddCert(cert)
+		cfg.NextProtos = append(cfg.NextProtos, protocol.RootProtocol(protocol.SPKI(cert)))
+	}
 	return cfg, nil
 }

@@ -21,6 +21,9 @@ const (
 	// unconfirmedPause is the longest pause while the enrollment waits for its
 	// code to be confirmed: a person is at it and looks at both screens.
 	unconfirmedPause = 2 * time.Second
+	// portalPause is the longest pause behind a login page of the network: somebody
+	// is logging in just now, or will.
+	portalPause = 8 * time.Second
 )
 
 // Backoff gives growing, jittered pauses, so that a fleet does not come back
@@ -66,7 +69,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// Fetcher is what Watch polls; *Client is one.
+// Fetcher is what Watch polls; *Client is one. One that has Woken too, as Client
+// does, can end the pause after a failed poll, and one that has Hasty keeps it short.
 type Fetcher interface {
 	Fetch(ctx context.Context, etag string, wait time.Duration) (list protocol.Requests, newTag string, ok bool, err error)
 }
@@ -81,6 +85,21 @@ type Watcher interface {
 	Listed(ctx context.Context, list protocol.Requests)
 	// Reached says whether the last poll got an answer.
 	Reached(err error)
+}
+
+// pauseFor waits for d, for the end of ctx, or until there is a reason to try now.
+func pauseFor(ctx context.Context, f Fetcher, d time.Duration) {
+	var woken <-chan struct{}
+	if w, ok := f.(interface{ Woken() <-chan struct{} }); ok {
+		woken = w.Woken()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	case <-woken:
+	}
 }
 
 // Final reports whether a refusal of the device API ends an enrollment. 401
@@ -116,8 +135,11 @@ func Watch(ctx context.Context, log *slog.Logger, f Fetcher, w Watcher) error {
 			if p, ok := errors.AsType[*protocol.Problem](err); ok && p.Code == protocol.ProblemUnconfirmed {
 				pause = min(pause, unconfirmedPause)
 			}
+			if h, ok := f.(interface{ Hasty() bool }); ok && h.Hasty() {
+				pause = min(pause, portalPause)
+			}
 			log.Info("poll failed", "error", err, "again_in", pause)
-			_ = Sleep(ctx, pause)
+			pauseFor(ctx, f, pause)
 			continue
 		}
 		backoff.Reset()

@@ -48,7 +48,8 @@ func (c *cli) command() *cobra.Command {
 	}
 	root.AddCommand(
 		c.serveCommand(), c.userCommand(), c.clientCommand(), c.enrollmentCommand(),
-		c.typeCommand(), c.deviceCommand(), c.attestationCommand(), c.eventsCommand(), c.evidenceCommand(),
+		c.typeCommand(), c.deviceCommand(), c.machineCommand(), c.attestationCommand(), c.eventsCommand(), c.evidenceCommand(),
+		c.trustCommand(), c.tlsRootCommand(), c.issuerKeyCommand(), c.deviceCACommand(),
 	)
 	return root
 }

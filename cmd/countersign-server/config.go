@@ -12,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"countersign/tokenserver/enroll"
+	"countersign/tokenserver/machines"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/roots"
 )
@@ -34,6 +35,10 @@ type config struct {
 		Require []string `toml:"require"`
 		Roots   string   `toml:"roots"`
 	} `toml:"attestation"`
+	Machines struct {
+		Enroll          bool `toml:"enroll"`
+		RequireAttested bool `toml:"require_attested"`
+	} `toml:"machines"`
 }
 
 // serveConfig is the table [serve]: where the server is and where it listens.
@@ -70,6 +75,7 @@ func readConfig(path string) (c config, err error) {
 	c.Enrollment.HighValueHold = "12h"
 	c.Enrollment.CertificateLifetime = enroll.DefaultLifetime.String()
 	c.Attestation.None = noneAccept
+	c.Machines.Enroll = true
 	if path == "" {
 		return c, nil
 	}
@@ -165,6 +171,10 @@ func (c config) lifetime() (time.Duration, error) {
 
 func (c config) attestation() enroll.Attestation {
 	return enroll.Attestation{RefuseNone: c.Attestation.None == noneRefuse, Require: c.Attestation.Require}
+}
+
+func (c config) machines() machines.Policy {
+	return machines.Policy{Off: !c.Machines.Enroll, RequireAttested: c.Machines.RequireAttested}
 }
 
 // roots are the directories of trusted vendors, the server's own first.

@@ -16,6 +16,7 @@ type eventJSON struct {
 	Device      string    `json:"device,omitempty"`
 	Client      string    `json:"client,omitempty"`
 	Transaction string    `json:"transaction,omitempty"`
+	Machine     string    `json:"machine,omitempty"`
 	Detail      string    `json:"detail,omitempty"`
 }
 
@@ -46,8 +47,8 @@ func (c *cli) listEvents(ctx context.Context, s *state, after int64, limit int) 
 	}
 	out, rows := make([]eventJSON, len(events)), make([][]string, len(events))
 	for i, e := range events {
-		out[i] = eventJSON{e.ID, e.At.UTC(), e.Kind, e.User, e.Device, e.Client, e.Transaction, e.Detail}
-		rows[i] = []string{rfc3339(e.At), e.Kind, e.User, e.Device, e.Client, e.Transaction, e.Detail}
+		out[i] = eventJSON{e.ID, e.At.UTC(), e.Kind, e.User, e.Device, e.Client, e.Transaction, e.Machine, e.Detail}
+		rows[i] = []string{rfc3339(e.At), e.Kind, e.User, e.Device + e.Machine, e.Client, e.Transaction, e.Detail}
 	}
 	c.table(map[string]any{"events": out}, "AT KIND USER DEVICE CLIENT TRANSACTION DETAIL", rows)
 	return nil

@@ -42,7 +42,7 @@ func explain(err error) failure {
 
 func exitOf(code string) int {
 	switch code {
-	case problem.UserUnknown, problem.DeviceUnknown, problem.CodeUnknown, problem.RootUnknown, protocol.ProblemNotFound:
+	case problem.UserUnknown, problem.DeviceUnknown, problem.CodeUnknown, problem.RootUnknown, problem.MachineUnknown, protocol.ProblemNotFound:
 		return exitNotFound
 	}
 	return exitRefused
@@ -54,6 +54,10 @@ func cure(code string) string {
 		return "Add the user with countersign-server user add, or see user list."
 	case problem.DeviceUnknown:
 		return "See countersign-server device list."
+	case problem.MachineUnknown:
+		return "See countersign-server machine list, and machine token list."
+	case problem.BadEK:
+		return "See countersign-server machine add --help for how to get it."
 	case problem.CodeUnknown:
 		return "Compare the code with the one that the new device shows."
 	case problem.RootUnknown:

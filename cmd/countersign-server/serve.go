@@ -79,19 +79,22 @@ func (c *cli) serve(ctx context.Context, s *state, conf config, f serveConfig) e
 		return err
 	}
 	defer lock.Close()
+	if err := s.adopt(); err != nil {
+		return err
+	}
 	log := slog.New(slog.NewTextHandler(c.errOut, nil))
 	srv, err := tokenserver.New(ctx, tokenserver.Config{
 		Store: s.store, PKI: s.pki, Listen: f.Listen, DeviceListen: f.DeviceListen,
 		Issuer: f.Issuer, DeviceURL: f.DeviceURL, TLS: cert, Enrollment: conf.policy(),
 		Attestation: conf.attestation(), AttestationRoots: conf.roots(s.roots), Hold: hold,
-		CertificateLifetime: lifetime, Logger: log,
+		CertificateLifetime: lifetime, Machines: conf.machines(), Logger: log,
 	})
 	if err != nil {
 		return err
 	}
 	now := served{srv.Issuer(), srv.DeviceURL(), srv.Pin()}
 	if old, err := s.readServed(); err == nil && old.Issuer != now.Issuer {
-		log.Warn("the issuer has changed: devices enrolled before know the server by its old name", "old", old.Issuer, "new", now.Issuer)
+		log.Info("the server has another name; devices learn it from the trust statement", "old", old.Issuer, "new", now.Issuer, "seq", s.pki.Seq())
 	}
 	if err := s.writeServed(now); err != nil {
 		return errors.Join(err, srv.Close())

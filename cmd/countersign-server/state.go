@@ -14,6 +14,7 @@ import (
 	"countersign/tokenserver/admin"
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/machines"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/roots"
@@ -28,12 +29,13 @@ const (
 
 // state is the server's directory, open.
 type state struct {
-	dir    string
-	pki    *pki.Authority
-	store  store.Store
-	office *admin.Office
-	desk   *enroll.Desk
-	roots  roots.Dir
+	dir      string
+	pki      *pki.Authority
+	store    store.Store
+	office   *admin.Office
+	desk     *enroll.Desk
+	machines *machines.Desk
+	roots    roots.Dir
 }
 
 // withState opens the server's directory, making what it lacks, for as long as
@@ -72,6 +74,7 @@ func openState(ctx context.Context, dir string) (*state, error) {
 	hub := fanout.New() // nobody waits in this process, or the server has its own
 	s.office = &admin.Office{Store: st, Hub: hub, Now: time.Now}
 	s.desk = &enroll.Desk{Store: st, Hub: hub, Now: time.Now}
+	s.machines = &machines.Desk{Store: st, Now: time.Now}
 	if err := s.office.Prepare(ctx); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

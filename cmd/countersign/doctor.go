@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/installer"
 	"countersign/internal/mend"
 	"countersign/ipc"
 	"countersign/session/notify"
@@ -23,7 +24,7 @@ func (a *app) doctorCommand() *cobra.Command {
 func (a *app) doctor(ctx context.Context) error {
 	checks := append(a.checkService(ctx), checkDesktop()...)
 	checks = append(checks, checkPictures(ctx))
-	err := a.print(map[string]any{"checks": checks}, func() {
+	err := a.print(report{checks, a.inventory(ctx)}, func() {
 		for _, c := range checks {
 			a.say("%-4s  %-8s  %s", c.Status, c.Code, c.Detail)
 			if c.Cure != "" {
@@ -40,14 +41,51 @@ func (a *app) doctor(ctx context.Context) error {
 	return nil
 }
 
+// report is what doctor prints for programs: the checks, and what an inventory
+// wants to know beside them, where the service answers.
+type report struct {
+	Checks []ipc.Check `json:"checks"`
+	*ipc.Inventory
+}
+
+// inventory is nil where the service does not answer, or is older than this; the
+// checks say so.
+func (a *app) inventory(ctx context.Context) *ipc.Inventory {
+	i, err := a.service().Inventory(ctx)
+	if err != nil {
+		return nil
+	}
+	return &i
+}
+
 func (a *app) checkService(ctx context.Context) []ipc.Check {
 	checks, err := a.service().Doctor(ctx)
 	if err != nil {
-		e := ipc.AsError(err)
-		return []ipc.Check{{Code: "service", Status: "fail", Detail: e.Message, Cure: e.Cure}}
+		return a.checkInstallation(ctx, ipc.AsError(err))
 	}
 	ok := ipc.Check{Code: "service", Status: "ok", Detail: "countersignd answers at " + a.socketPath()}
 	return append([]ipc.Check{ok}, checks...)
+}
+
+// checkInstallation finds out why the service does not answer, as far as the init
+// system knows.
+func (a *app) checkInstallation(ctx context.Context, e *ipc.Error) (checks []ipc.Check) {
+	f := &serviceFlags{user: a.socketPath() == ipc.UserSocket()}
+	err := a.withInstaller(f, false, func(i *installer.Installer) error {
+		standing, err := i.Status(ctx)
+		if err != nil {
+			return err
+		}
+		for _, p := range standing.Problems {
+			c := ipc.Check{Code: "service", Status: "fail", Detail: e.Message + ": " + p.Text}
+			checks = append(checks, c.Mended("as an administrator", p.Cure))
+		}
+		return nil
+	})
+	if err != nil || len(checks) == 0 || a.socketPath() != ipc.SystemSocket && !f.user {
+		return []ipc.Check{{Code: "service", Status: "fail", Detail: e.Message, Cure: e.Cure}}
+	}
+	return checks
 }
 
 // checkDesktop looks at what prompts need. Without them approvals go by

@@ -81,7 +81,7 @@ func classify(err error) (*ipc.Error, int) {
 	switch {
 	case slices.Contains([]string{ipc.CodeNotFound, ipc.CodeNotEnrolled, installer.CodeNotInstalled}, e.Code):
 		return e, exitNotFound
-	case slices.Contains([]string{ipc.CodeUnreachable, ipc.CodeServer, ipc.CodeUndelivered, codeUnconfirmed}, e.Code):
+	case ipc.NotReached(e.Code), slices.Contains([]string{ipc.CodeUnreachable, ipc.CodeUndelivered, codeUnconfirmed}, e.Code):
 		return e, exitUnreachable
 	}
 	return e, exitFailed

@@ -143,27 +143,15 @@ func rightUser(user bool, program string) error {
 	command := os.Args[1:]
 	switch root := os.Geteuid() == 0; {
 	case user && root && os.Getenv("SUDO_UID") != "":
-		return ipc.Errorf(codeNeedsUser, shell(append([]string{program}, command...)), "this is root, whose service you do not mean: a user's own takes no sudo")
+		return ipc.Errorf(codeNeedsUser, installer.Shell(append([]string{program}, command...)), "this is root, whose service you do not mean: a user's own takes no sudo")
 	case !user && !root:
-		return ipc.Errorf(installer.CodeNeedsRoot, shell(append([]string{"sudo", program}, command...)), "the service of the system is root's to change")
+		return ipc.Errorf(installer.CodeNeedsRoot, installer.Shell(append([]string{"sudo", program}, command...)), "the service of the system is root's to change")
 	}
 	return nil
 }
 
 // codeNeedsUser is answered to root who asks for a user's own service.
 const codeNeedsUser = "needs_user"
-
-// shell writes a command as a shell takes it.
-func shell(words []string) string {
-	quoted := make([]string, 0, len(words))
-	for _, w := range words {
-		if w == "" || strings.Trim(w, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=/.,:@+") != "" {
-			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-		quoted = append(quoted, w)
-	}
-	return strings.Join(quoted, " ")
-}
 
 // userHome says where a user's programs, configuration and state are.
 func userHome() (installer.Home, error) {

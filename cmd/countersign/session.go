@@ -21,7 +21,7 @@ func (a *app) sessionCommand() *cobra.Command {
 				return usageError{fmt.Errorf("--prompt is one of %v", modes)}
 			}
 			service := a.service()
-			cfg.Service, cfg.Incidents = service, service
+			cfg.Service, cfg.Incidents, cfg.OpenPage = service, service, openPage
 			cfg.Log = slog.New(slog.NewTextHandler(a.err, nil))
 			cfg.Ready = func() { fmt.Fprintln(a.err, "ready") }
 			s, err := session.New(cfg)

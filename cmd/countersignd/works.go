@@ -2,12 +2,14 @@ package main
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 	"time"
 
 	"countersign/agent"
 	"countersign/agent/audit"
+	"countersign/agent/metrics"
 	"countersign/agent/state"
 	"countersign/agent/verify"
 	"countersign/internal/version"
@@ -35,11 +37,13 @@ func (s *service) build() (w *works, err error) {
 	if w.cfg, err = s.flags.load(); err != nil {
 		return w, err
 	}
-	cfg, err := w.agentConfig()
+	for _, n := range w.cfg.Notes {
+		s.log.Warn("about the configuration", "note", n)
+	}
+	cfg, err := w.agentConfig(s.log)
 	if err != nil {
 		return w, err
 	}
-	cfg.Log = s.log
 	if w.core, err = agent.New(cfg); err != nil {
 		return w, err
 	}
@@ -48,7 +52,7 @@ func (s *service) build() (w *works, err error) {
 }
 
 // agentConfig opens what the agent is made of.
-func (w *works) agentConfig() (agent.Config, error) {
+func (w *works) agentConfig(log *slog.Logger) (agent.Config, error) {
 	cfg := w.cfg
 	none := agent.Config{}
 	dir, err := state.Open(cfg.State)
@@ -71,8 +75,9 @@ func (w *works) agentConfig() (agent.Config, error) {
 	}
 	w.closers = append(w.closers, record.Close)
 	return agent.Config{
-		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record,
-		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Bus: verify.Bus{}.Reach,
+		Version: version.Version(), Mode: mode(cfg.user), State: dir, Providers: keys, Audit: record, Log: log,
+		TimeZone: zone.Local(), Policy: cfg.Locks, Verifiers: verifiers, Metrics: cfg.metrics(log), Bus: verify.Bus{}.Reach,
+		Network: cfg.network(), Fleet: cfg.fleet(),
 	}, nil
 }
 
@@ -83,6 +88,14 @@ func (w *works) close() error {
 		errs = append(errs, w.closers[i]())
 	}
 	return errors.Join(errs...)
+}
+
+// metrics is where they are written, nil for nowhere.
+func (c config) metrics(log *slog.Logger) *metrics.File {
+	if c.Metrics.Textfile == "" {
+		return nil
+	}
+	return &metrics.File{Path: c.Metrics.Textfile, Every: c.Metrics.Every(), Log: log}
 }
 
 func mode(user bool) string {

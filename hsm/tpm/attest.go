@@ -21,24 +21,31 @@ func (p *Provider) Claim(ctx context.Context, keys []hsm.Key) (hsm.Claim, error)
 	if _, err := p.attestable(keys); err != nil {
 		return hsm.Claim{}, fmt.Errorf("tpm: claim: %w", err)
 	}
-	claim := hsm.Claim{Format: hsm.FormatTPM2, Resume: make([]byte, akSeedSize)}
-	_, _ = rand.Read(claim.Resume)
+	var claim hsm.Claim
 	err := p.link.do(ctx, func(c *chip) error {
 		e, err := c.endorsed()
 		if err != nil {
 			return err
 		}
-		ak, err := c.attestationKey(claim.Resume)
-		if err != nil {
-			return err
-		}
-		c.flush(ak.Handle)
-		claim.Endorsement, claim.AK = e.chain, ak.area
-		return nil
+		claim, err = c.claim(hsm.Endorsement{Chain: e.chain})
+		return err
 	})
 	if err != nil {
 		return hsm.Claim{}, fmt.Errorf("tpm: claim: %w", err)
 	}
+	return claim, nil
+}
+
+// claim derives an attestation key beside an endorsement.
+func (c *chip) claim(by hsm.Endorsement) (hsm.Claim, error) {
+	claim := hsm.Claim{Format: hsm.FormatTPM2, Resume: make([]byte, akSeedSize), EK: by.Key, Endorsement: by.Chain}
+	_, _ = rand.Read(claim.Resume)
+	ak, err := c.attestationKey(claim.Resume)
+	if err != nil {
+		return hsm.Claim{}, err
+	}
+	c.flush(ak.Handle)
+	claim.AK = ak.area
 	return claim, nil
 }
 

@@ -67,10 +67,10 @@ func (c *chip) endorsed() (*endorsement, error) {
 	return nil, fmt.Errorf("%w: this TPM holds no certificate of its endorsement key", hsm.ErrNoAttestation)
 }
 
-// kindOf tells which kind of endorsement key a certificate is for.
-func kindOf(leaf *x509.Certificate) (endorsementKind, error) {
+// kindOf tells which kind an endorsement key is of.
+func kindOf(public crypto.PublicKey) (endorsementKind, error) {
 	kinds := endorsementKinds()
-	switch leaf.PublicKey.(type) {
+	switch public.(type) {
 	case *ecdsa.PublicKey:
 		return kinds[0], nil
 	case *rsa.PublicKey:

@@ -3,6 +3,7 @@ package tpm
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func (p *Provider) Prove(ctx context.Context, claim hsm.Claim, challenge hsm.Cha
 }
 
 func (c *chip) prove(claim hsm.Claim, challenge hsm.Challenge, refs []*reference) (hsm.Proof, error) {
-	if claim.Format != hsm.FormatTPM2 || len(claim.Resume) != akSeedSize || len(claim.Endorsement) == 0 {
+	if claim.Format != hsm.FormatTPM2 || len(claim.Resume) != akSeedSize {
 		return hsm.Proof{}, fmt.Errorf("%w: not a claim of a TPM", hsm.ErrBadReference)
 	}
 	c.putAway() // the credential takes three places
@@ -61,11 +62,11 @@ func (c *chip) prove(claim hsm.Claim, challenge hsm.Challenge, refs []*reference
 // open finds the secret in the credential (Part 1, 24). The secret leaves the
 // chip encrypted, in a session salted to the root.
 func (c *chip) open(claim hsm.Claim, challenge hsm.Challenge, ak attestationKey, rootName []byte) ([]byte, error) {
-	leaf, err := x509.ParseCertificate(claim.Endorsement[0])
+	public, err := endorser(claim)
 	if err != nil {
-		return nil, fmt.Errorf("%w: endorsement certificate: %w", hsm.ErrBadReference, err)
+		return nil, err
 	}
-	kind, err := kindOf(leaf)
+	kind, err := kindOf(public)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (c *chip) open(claim hsm.Claim, challenge hsm.Challenge, ak attestationKey,
 	if err != nil {
 		return nil, err
 	}
-	ek, err := c.loadEndorsementKey(kind, leaf.PublicKey)
+	ek, err := c.loadEndorsementKey(kind, public)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +92,25 @@ func (c *chip) open(claim hsm.Claim, challenge hsm.Challenge, ak attestationKey,
 		return nil, err
 	}
 	return rsp.CertInfo.Buffer, nil
+}
+
+// endorser is the endorsement key that a claim was made by.
+func endorser(claim hsm.Claim) (public crypto.PublicKey, err error) {
+	switch {
+	case len(claim.EK) > 0:
+		public, err = x509.ParsePKIXPublicKey(claim.EK)
+	case len(claim.Endorsement) > 0:
+		var leaf *x509.Certificate
+		if leaf, err = x509.ParseCertificate(claim.Endorsement[0]); err == nil {
+			public = leaf.PublicKey
+		}
+	default:
+		err = errors.New("there is none")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: endorsement key of the claim: %w", hsm.ErrBadReference, err)
+	}
+	return public, nil
 }
 
 // receiving is a one-command session that encrypts the response's first

@@ -28,8 +28,9 @@ func mayImport() map[string][]string {
 		"hsm/hsmtest/virtualpiv": {},
 
 		// The service reaches hardware through the port alone.
-		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version", "agent/policy"},
+		"agent":          {"agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "ipc", "protocol", "internal/mend", "internal/secret", "internal/version", "agent/policy", "agent/metrics"},
 		"agent/audit":    {},
+		"agent/metrics":  {},
 		"agent/policy":   {"protocol"},
 		"agent/settings": {"agent/policy", "hsm", "internal/owned", "ipc"},
 		"agent/state":    {"hsm", "protocol"},
@@ -47,17 +48,16 @@ func mayImport() map[string][]string {
 		"session/qr":      {},
 		"session/desktop": {},
 
-		// Installing knows files and the init system, and no key.
-		"installer": {"session/desktop", "systemd", "internal/version"},
-
 		// The Token Server: the parts know the store, the HTTP side knows the parts.
-		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
+		"tokenserver":                   {"internal/secret", "protocol", "tokenserver/admin", "tokenserver/engine", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/version"},
 		"tokenserver/admin":             {"protocol", "tokenserver/engine", "tokenserver/fanout", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "internal/secret"},
 		"tokenserver/attest":            {"protocol", "tokenserver/problem"},
 		"tokenserver/attest/attesttest": {"protocol"},
-		"tokenserver/engine":            {"internal/secret", "protocol", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
+		"tokenserver/engine":            {"internal/secret", "protocol", "tokenserver/fanout", "tokenserver/limit", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store"},
 		"tokenserver/enroll":            {"protocol", "tokenserver/attest", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/store", "internal/secret"},
 		"tokenserver/fanout":            {},
+		"tokenserver/limit":             {},
+		"tokenserver/machines":          {"protocol", "tokenserver/attest", "tokenserver/limit", "tokenserver/pki", "tokenserver/problem", "tokenserver/store", "internal/secret"},
 		"tokenserver/pki":               {"protocol"},
 		"tokenserver/policy":            {"protocol", "tokenserver/store"},
 		"tokenserver/problem":           {"protocol"},
@@ -65,25 +65,31 @@ func mayImport() map[string][]string {
 		"tokenserver/store":             {"protocol"},
 		"tokenserver/store/sqlite":      {"protocol", "tokenserver/store"},
 		"tokenserver/store/storetest":   {"protocol", "tokenserver/store", "internal/testenv"},
-		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
+		"tokenserver/servertest":        {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/roots", "tokenserver/store/sqlite", "internal/secret", "internal/testenv"},
 
-		"systemd": {},
+		"systemd":   {},
+		"installer": {"session/desktop", "systemd", "internal/mend", "internal/version"},
 
 		// Commands wire, and only they choose a back end.
-		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings"},
+		"cmd/countersignd":       {"agent", "agent/audit", "agent/state", "agent/upstream", "agent/verify", "hsm", "hsm/piv", "hsm/tpm", "ipc", "protocol", "systemd", "internal/secret", "internal/version", "internal/zone", "agent/settings", "agent/metrics"},
 		"cmd/countersign":        {"ipc", "session", "session/desktop", "session/notify", "session/portal", "session/prompt", "session/qr", "session/text", "systemd", "installer", "internal/mend", "internal/secret", "internal/version", "internal/zone"},
-		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
+		"cmd/countersign-server": {"protocol", "tokenserver", "tokenserver/admin", "tokenserver/enroll", "tokenserver/fanout", "tokenserver/machines", "tokenserver/pki", "tokenserver/policy", "tokenserver/problem", "tokenserver/roots", "tokenserver/store", "tokenserver/store/sqlite", "systemd", "internal/secret", "internal/version"},
 
 		// An example uses the published HTTP API, as anybody else would.
 		"examples/relying-party": {},
 
 		"internal/archtest":   {},
+		"internal/bench":      {},
 		"internal/docgen":     {"internal/testenv"},
 		"internal/packaging":  {},
 		"internal/e2e":        {"internal/testenv"},
 		"internal/testenv":    {"internal/secret"},
 		"internal/systemtest": {},
 		"internal/testreport": {},
+
+		// What the service is measured beside has nothing of it.
+		"internal/bench/empty": {},
+		"internal/bench/hello": {},
 	}
 }
 

@@ -39,16 +39,27 @@ type transaction struct {
 func newPortal(tb testing.TB, s *server) *portal {
 	tb.Helper()
 	a := s.command("", "client", "add", "bank-"+filepath.Base(tb.TempDir()), "--json").ok(tb)
+	p := &portal{tb: tb, server: s, id: a.text("client_id"), secret: a.text("client_secret")}
+	p.trust()
+	return p
+}
+
+// trust reads the server's ca.pem.
+func (p *portal) trust() {
+	p.tb.Helper()
 	pool := x509.NewCertPool()
-	for _, b := range readPEM(tb, s.ca()) {
+	for _, b := range readPEM(p.tb, p.server.ca()) {
 		cert, err := x509.ParseCertificate(b.Bytes)
 		if err != nil {
-			tb.Fatal(err)
+			p.tb.Fatal(err)
 		}
 		pool.AddCert(cert)
 	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-	return &portal{tb: tb, server: s, id: a.text("client_id"), secret: a.text("client_secret"), http: client}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	if p.server.net != nil {
+		transport.DialContext = p.server.net.Dial
+	}
+	p.http = &http.Client{Transport: transport}
 }
 
 func (p *portal) call(method, path, prefer string, body any) transaction {

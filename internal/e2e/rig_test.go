@@ -26,6 +26,10 @@ type server struct {
 	proc           *process
 	log            *logBuffer
 	config         string
+	// binary, where not "", is another version's.
+	binary string
+	// net, where not nil, is the network that it is in.
+	net *testenv.NetNS
 	// small, where not nil, is the disk that the data is on.
 	small *disk
 }
@@ -49,8 +53,19 @@ func (s *server) run(args ...string) {
 	if s.config != "" {
 		args = append(args, "--config", s.config)
 	}
-	s.proc = start(s.tb, s.log, "countersign-server", args...)
+	cmd := exec.Command(s.program(), args...)
+	if s.net != nil {
+		cmd = s.net.Inside(cmd)
+	}
+	s.proc = startCommand(s.tb, s.log, cmd)
 	s.read()
+}
+
+func (s *server) program() string {
+	if s.binary != "" {
+		return s.binary
+	}
+	return filepath.Join(bin, "countersign-server")
 }
 
 // read takes in what a starting server says.
@@ -79,7 +94,7 @@ func hostOf(tb testing.TB, address string) string {
 
 func (s *server) command(stdin string, args ...string) answer {
 	s.tb.Helper()
-	cmd := exec.Command(filepath.Join(bin, "countersign-server"), append(args, "--data", s.data)...)
+	cmd := exec.Command(s.program(), append(args, "--data", s.data)...)
 	if s.small != nil {
 		cmd = s.small.seenBy(cmd)
 	}
@@ -119,9 +134,16 @@ type device struct {
 	// plain runs a service built without the race detector, where strace
 	// watches and time is short.
 	plain bool
+	// binary, where not "", is another version's service.
+	binary string
+	// net, where not nil, is the network that it is in.
+	net *testenv.NetNS
 }
 
 func (d *device) program() string {
+	if d.binary != "" {
+		return d.binary
+	}
 	if d.plain {
 		return filepath.Join(bin, "plain", "countersignd")
 	}
@@ -176,6 +198,9 @@ func (d *device) start() {
 	cmd.Env = append(os.Environ(), d.env...)
 	if d.pcscd != nil {
 		cmd.Env = append(cmd.Env, d.pcscd.Env())
+	}
+	if d.net != nil {
+		cmd = d.net.Inside(cmd)
 	}
 	d.proc = startCommand(d.tb, d.log, cmd)
 	d.proc.expect("ready")

@@ -4,6 +4,7 @@ package systemtest
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"os"
@@ -19,10 +20,20 @@ import (
 // vpcdAddress is where the virtual reader of the machine's pcscd waits for a card.
 const vpcdAddress = "127.0.0.1:35963"
 
-// insert puts a token into the machine's reader, until the test ends.
+// admin is the management key of the token, as its owner has chosen it.
+const admin = "000102030405060708090a0b0c0d0e0f1011121314151617"
+
+// insert puts a token into the machine's reader, until the test ends. Its owner has
+// taken it into use, and touches it soon.
 func (m *machine) insert() {
 	m.t.Helper()
 	card := virtualpiv.New(m.t, virtualpiv.WithFirmware("5.7.1"))
+	key, err := hex.DecodeString(admin)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	card.Personalize(m.t, pin, "48151623", key)
+	card.TouchAfter(10 * time.Millisecond)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(m.t.Context()))
 	done := make(chan struct{})
 	m.t.Cleanup(func() { cancel(); <-done })

@@ -39,11 +39,11 @@ func (m *machine) bare(ctx context.Context, script string) string {
 	return string(out)
 }
 
-// bad are the findings of a list that something is wrong with. The machine has no
-// desktop, and its token is as it was sold.
+// bad are the findings of a list that something is wrong with, the desktop apart
+// that this machine has not.
 func bad(list []check) (found []check) {
 	for _, c := range list {
-		if c.Status != "ok" && c.Code != "display" && c.Code != "piv_factory_settings" {
+		if c.Status != "ok" && c.Code != "display" {
 			found = append(found, c)
 		}
 	}
@@ -73,7 +73,7 @@ systemctl start countersignd.service`,
 		},
 		"no group": {
 			prepare: (*machine).tpm,
-			script:  "groupdel tss; ! systemctl restart countersignd.service",
+			script:  "userdel tss 2>/dev/null || true; groupdel tss 2>/dev/null || true; ! getent group tss; ! systemctl restart countersignd.service",
 			code:    "service",
 		},
 		"not in the group": {

@@ -38,7 +38,7 @@ func TestLife(t *testing.T) {
 		m := m.under(t)
 		before := m.pid("countersignd.service")
 		m.run("kill -STOP " + before)
-		took := m.within(35*time.Second, "the watchdog starts it again", func() bool {
+		took := m.within(seconds(35), "the watchdog starts it again", func() bool {
 			pid := m.pid("countersignd.service")
 			return pid != before && pid != "0"
 		})
@@ -50,9 +50,20 @@ func TestLife(t *testing.T) {
 		for _, signal := range []string{"KILL", "SEGV"} {
 			before := m.pid("countersignd.service")
 			m.run("kill -" + signal + " " + before)
-			m.within(10*time.Second, "it is started again", func() bool { pid := m.pid("countersignd.service"); return pid != before && pid != "0" })
+			m.within(seconds(10), "it is started again", func() bool { pid := m.pid("countersignd.service"); return pid != before && pid != "0" })
 			m.approves("alice")
 		}
+	})
+	t.Run("many crashes while somebody calls", func(t *testing.T) {
+		m := m.under(t)
+		// As often as systemd's own limits would have it give up.
+		m.run(`for i in $(seq 8); do
+  pid=$(systemctl show -P MainPID countersignd.service); kill -KILL $pid
+  for j in $(seq 30); do timeout 0.05 runuser -u alice -- countersign status >/dev/null 2>&1 || true; done &
+  until now=$(systemctl show -P MainPID countersignd.service) && [ $now != $pid ] && [ $now != 0 ]; do sleep 0.05; done
+done; wait`)
+		m.active("countersignd.socket")
+		m.approves("alice")
 	})
 	t.Run("a reboot", func(t *testing.T) {
 		m := m.under(t)
@@ -76,7 +87,7 @@ func newDesk(t *testing.T) *machine {
 	m.active("countersignd.service")
 	m.active("countersign-server.service")
 	m.login("alice")
-	m.within(10*time.Second, "the prompt helper of alice", func() bool {
+	m.within(seconds(10), "the prompt helper of alice", func() bool {
 		out, _ := m.user("alice", "systemctl --user is-active countersign-session")
 		return out == "active"
 	})
@@ -129,7 +140,7 @@ func (m *machine) begin(kind, user string) transaction {
 	if err := json.Unmarshal([]byte(out), &tx); err != nil || tx.ID == "" {
 		m.t.Fatalf("the server says %s", out)
 	}
-	m.within(30*time.Second, "the request arrives", func() bool {
+	m.within(seconds(30), "the request arrives", func() bool {
 		list, _ := m.user(user, "countersign requests --json")
 		return strings.Contains(list, tx.ID)
 	})
@@ -139,7 +150,12 @@ func (m *machine) begin(kind, user string) transaction {
 // approves approves a transaction with the command.
 func (m *machine) approves(user string) {
 	m.t.Helper()
-	tx := m.begin("login", user)
+	m.approve(user, m.begin("login", user))
+}
+
+// approve approves a transaction that has arrived.
+func (m *machine) approve(user string, tx transaction) {
+	m.t.Helper()
 	m.runAs(user, fmt.Sprintf("echo %s | countersign approve %s --number %s --pin-stdin", pin, tx.ID, tx.Number))
 	m.approved(tx)
 }
@@ -159,7 +175,7 @@ countersign-server evidence verify /root/answer.json --ca /var/lib/countersign-s
 func (m *machine) clickOpen() {
 	m.t.Helper()
 	var window map[string]int
-	m.within(10*time.Second, "a notification is on the screen", func() bool {
+	m.within(seconds(10), "a notification is on the screen", func() bool {
 		out, _ := m.user("alice", `xdotool search --onlyvisible --class xfce4-notifyd getwindowgeometry --shell %@`)
 		window = geometry(out)
 		return window["WIDTH"] > 100
@@ -192,7 +208,7 @@ func (m *machine) answerPrompt(number string) {
 		{"Countersign number", "xdotool type --delay 60 " + number + "; xdotool key Return"},
 		{"Countersign PIN", "xdotool type --delay 60 " + pin + "; xdotool key Return"},
 	} {
-		m.within(10*time.Second, "the window "+step.title, func() bool {
+		m.within(seconds(10), "the window "+step.title, func() bool {
 			name, _ := m.user("alice", "xdotool getwindowfocus getwindowname")
 			return strings.Contains(name, step.title)
 		})

@@ -110,7 +110,7 @@ func (m *machine) off() {
 		<-m.ended
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup/unified/"+m.name, func(path string, _ os.DirEntry, err error) error {
-		defer os.Remove(path) //nolint:errcheck // it holds others until they are gone
+		defer os.Remove(path)
 		return err
 	})
 }
@@ -162,6 +162,8 @@ func (m *machine) run(script string) string {
 	}
 	return out
 }
+
+func seconds(n int) time.Duration { return time.Duration(n) * time.Second }
 
 // within fails the test unless cond becomes true in time.
 func (m *machine) within(limit time.Duration, what string, cond func() bool) time.Duration {

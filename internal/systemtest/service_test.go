@@ -163,6 +163,36 @@ func (m *machine) upgradeService(dir string) {
 	}
 }
 
+// TestServiceOfPackage: the commands leave a package's files to the package, and
+// look after its service; and what was installed before the package came makes way
+// for it.
+func TestServiceOfPackage(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.run(`echo 'tpm = "swtpm:/run/tpm/sock"' >/etc/countersign/countersignd.toml`)
+	dir := m.unpacked("v0.5.0")
+	m.run(dir + "/countersign service install")
+	m.run("yes | dpkg --force-confold -i /mnt/packages/countersign_*_$(dpkg --print-architecture).deb")
+	s := parseStanding(t, m.run("countersign service status --json"))
+	cure := s.problem("shadowed")
+	if s.By != "service install" || cure == "" {
+		t.Fatalf("nobody says that the package is hidden: %+v", s)
+	}
+	m.run("/usr/bin/" + strings.TrimPrefix(cure, "sudo ") + " --purge")
+	s = parseStanding(t, m.run("/usr/bin/countersign service status --json"))
+	if s.By != "package countersign" || s.State != "running" || !s.Socket.Answers || len(s.Problems) > 0 {
+		t.Errorf("the package is not in its place: %+v", s)
+	}
+	m.run("id countersign; test -d /var/lib/countersign; ! test -e /var/lib/countersign-install; ! test -e /usr/local/bin/countersign; systemctl is-enabled countersignd.service countersignd.socket; systemctl --global is-enabled countersign-session.service; dpkg -V countersign")
+	for _, word := range []string{"install", "uninstall --purge"} {
+		out, err := m.try(dir + "/countersign service " + word)
+		if err == nil || !strings.Contains(out, "sudo apt remove countersign") {
+			t.Errorf("%s: %v %s", word, err, out)
+		}
+	}
+	m.run("countersign service stop; ! systemctl is-active countersignd.service; countersign service start; countersign service status")
+}
+
 // TestServiceInstallUser installs the service of one user, who needs nobody but
 // for the way to the TPM.
 func TestServiceInstallUser(t *testing.T) {

@@ -102,3 +102,16 @@ func (r *RawTPM) LockoutCounter() uint32 {
 	}
 	return list.TPMProperty[0].Value
 }
+
+// ChangeEPS gives the TPM another endorsement primary seed, as if it were another
+// chip: other endorsement keys, of which no maker knows.
+func (r *RawTPM) ChangeEPS() {
+	r.tb.Helper()
+	rsp, err := r.Send([]byte{
+		0x80, 0x02, 0, 0, 0, 27, 0, 0, 0x01, 0x24, 0x40, 0, 0, 0x0c, // TPM2_ChangeEPS of the platform
+		0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0, // with its password, which is empty
+	})
+	if err != nil || len(rsp) < 10 || binary.BigEndian.Uint32(rsp[6:]) != 0 {
+		r.tb.Fatalf("change the endorsement primary seed: %x, %v", rsp, err)
+	}
+}

@@ -21,6 +21,12 @@ import (
 //go:embed countersign.desktop
 var Entry string
 
+// Autostart is the entry that starts prompts where systemd does not start the
+// programs of a session; elsewhere desktops pass it over.
+//
+//go:embed countersign-session.desktop
+var Autostart string
+
 const (
 	entryName = "countersign.desktop"
 	command   = "Exec=countersign "

@@ -81,8 +81,10 @@ func TestDesktopsOpenLinksWithUs(t *testing.T) {
 func TestEntryIsValid(t *testing.T) {
 	t.Parallel()
 	testenv.Need(t, "desktop-file-validate")
-	if out := output(t, os.Environ(), "desktop-file-validate", "countersign.desktop"); out != "" {
-		t.Error(out)
+	for _, entry := range []string{"countersign.desktop", "countersign-session.desktop"} {
+		if out := output(t, os.Environ(), "desktop-file-validate", entry); out != "" {
+			t.Error(out)
+		}
 	}
 }
 

@@ -62,6 +62,7 @@ type connection struct {
 	id        uint32
 	note      Note
 	key       string
+	decline   string // the second button's key
 	seen      int
 	dismissed bool
 	// shown is when it was shown or replaced; early says that it was clicked on
@@ -155,8 +156,12 @@ func (c *connection) failed(err error, version int) {
 // new key each time; "default" is never offered, because some daemons invoke
 // it for clicks that mean nothing of the kind.
 func (c *connection) stand(ctx context.Context, note Note) error {
-	key := newKey()
+	key, decline := newKey(), ""
 	actions := []string{key, c.n.Words.Open}
+	if c.n.Words.Decline != "" {
+		decline = newKey()
+		actions = append(actions, decline, c.n.Words.Decline)
+	}
 	id, err := c.notify(ctx, note, c.id, actions, 0)
 	if _, refused := errors.AsType[dbus.Error](err); refused && c.id != 0 {
 		// GNOME Shell refuses to replace what it does not show any more.
@@ -166,7 +171,7 @@ func (c *connection) stand(ctx context.Context, note Note) error {
 		return err
 	}
 	c.replaced = c.id != 0
-	c.id, c.note, c.key, c.dismissed = id, note, key, false
+	c.id, c.note, c.key, c.decline, c.dismissed = id, note, key, decline, false
 	c.shown, c.early, c.retry = time.Now(), false, nil
 	// Whoever owned the name when it answered is the one to believe. Had the
 	// name changed hands meanwhile, a signal saying so is on its way and
@@ -187,7 +192,7 @@ func (c *connection) withdraw(ctx context.Context) {
 	if err := c.take(ctx); err != nil {
 		c.n.log.Debug("a notification was not closed", "error", err)
 	}
-	c.id, c.key, c.dismissed = 0, "", false
+	c.id, c.key, c.decline, c.dismissed = 0, "", "", false
 }
 
 // take closes the standing notification. GNOME's old notification-daemon says
@@ -207,7 +212,7 @@ func (c *connection) notify(ctx context.Context, note Note, replaces uint32, act
 	if err := c.ask(ctx); err != nil {
 		return 0, err
 	}
-	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(urgencyCritical)}
+	hints := map[string]dbus.Variant{"urgency": dbus.MakeVariant(c.urgency())}
 	body := note.Body
 	if expires > 0 {
 		actions = []string{}
@@ -223,6 +228,13 @@ func (c *connection) notify(ctx context.Context, note Note, replaces uint32, act
 	return id, err
 }
 
+func (c *connection) urgency() byte {
+	if c.n.Calm {
+		return urgencyNormal
+	}
+	return urgencyCritical
+}
+
 // hint adds how to open where no button shows: dunst has none, though it says
 // that it knows actions.
 func (c *connection) hint(body string, actions []string) (string, []string) {
@@ -230,7 +242,9 @@ func (c *connection) hint(body string, actions []string) (string, []string) {
 	case !slices.Contains(c.caps, "actions"):
 		return body + "\n" + c.n.Words.Command, []string{}
 	case c.server == "dunst":
-		return body + "\n" + c.n.Words.Middle, actions
+		// With one action the middle button does it; of several it asks in a menu of
+		// another program. What is dismissed is declined.
+		return body + "\n" + c.n.Words.Middle, actions[:2]
 	}
 	return body, actions
 }

@@ -1,5 +1,5 @@
 // Package notify shows, on the desktop, that something waits: one standing
-// notification with one button, and short messages beside it.
+// notification with one button or two, and short messages beside it.
 //
 // What it protects: a click is believed only when it comes from the very
 // program that shows the notification, and names the secret key of the button
@@ -30,6 +30,8 @@ type Note struct{ Summary, Body string }
 type Words struct {
 	// Open labels the button.
 	Open string
+	// Decline labels a second one; "" is none.
+	Decline string
 	// Middle says how to press it where a daemon shows none, Command what to
 	// run where a daemon has none.
 	Middle, Command string
@@ -60,11 +62,16 @@ type Notifier struct {
 	Stranger func(signal, sender string)
 	// Words are the Notifier's own; set before Run.
 	Words Words
+	// Calm lets the desktop put the standing notification away where it keeps others,
+	// since it is not urgent; set before Run.
+	Calm bool
 
 	address string
 	log     *slog.Logger
 	wake    chan struct{}
 	opens   chan struct{}
+	// declines is where there is a second button.
+	declines chan struct{}
 
 	mu    sync.Mutex
 	offer offer
@@ -83,7 +90,7 @@ type offer struct {
 // Run.
 func New(address string, log *slog.Logger) *Notifier {
 	words := Words{Open: "Open", Middle: "Middle-click to open.", Command: "To answer, run: countersign requests"}
-	return &Notifier{Words: words, address: address, log: log, wake: make(chan struct{}, 1), opens: make(chan struct{}, 1)}
+	return &Notifier{Words: words, address: address, log: log, wake: make(chan struct{}, 1), opens: make(chan struct{}, 1), declines: make(chan struct{}, 1)}
 }
 
 // Address returns where the session bus of this login session is, "" when
@@ -106,6 +113,10 @@ func Address() string {
 
 // Opens delivers each click on the standing notification's button.
 func (n *Notifier) Opens() <-chan struct{} { return n.opens }
+
+// Declines delivers each click on the second button, and each time that the person
+// puts the standing notification away. Without a second button there is none.
+func (n *Notifier) Declines() <-chan struct{} { return n.declines }
 
 // Offer makes the note the standing notification, in place of the one before.
 // One that the user has dismissed comes back unless it merely Changed.

@@ -52,22 +52,35 @@ func (c *connection) event(s *dbus.Signal) {
 			if c.replaced && time.Since(c.shown) < settle {
 				return // it is the end of the one before, which the daemon told too late
 			}
-			c.id, c.key, c.dismissed = 0, "", !c.early
+			const byPerson = 2
+			if reason == byPerson && c.decline != "" && c.key != "" && !c.early {
+				poke(c.n.declines)
+			}
+			c.id, c.key, c.decline, c.dismissed = 0, "", "", !c.early
 		}
 		return
 	}
 	var key string
-	if dbus.Store(s.Body, &id, &key) != nil || id != c.id || key == "" || key != c.key {
+	if dbus.Store(s.Body, &id, &key) != nil || id != c.id || key == "" || key != c.key && key != c.decline {
 		return
 	}
-	c.key = "" // one click, one opening
+	declined := key == c.decline
+	c.key, c.decline = "", "" // one click, one opening
 	if time.Since(c.shown) < settle {
 		// The daemon is about to close it, so it is shown again after that.
 		c.early, c.retry = true, time.After(settle)
 		return
 	}
+	if declined {
+		poke(c.n.declines)
+		return
+	}
+	poke(c.n.opens)
+}
+
+func poke(c chan<- struct{}) {
 	select {
-	case c.n.opens <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

@@ -98,5 +98,16 @@ func dutch() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign heeft de koppeling niet geopend",
 		"This computer is enrolled at %s":                                                              "Deze computer is geregistreerd bij %s",
 		"Confirm this code where the link came from: %s":                                               "Bevestig deze code waar de koppeling vandaan kwam: %s",
+		"Set up your second factor":                                                                    "Stel uw tweede factor in",
+		"This computer can be it. %s asks for it when you sign in.":                                    "Deze computer kan dat zijn. %s vraagt erom wanneer u zich aanmeldt.",
+		"Ask your administrator for your enrollment link for %s.":                                      "Vraag uw beheerder om uw registratiekoppeling voor %s.",
+		"The page could not be opened":                                                                 "De pagina kon niet worden geopend",
+		"Open it in your browser: %s":                                                                  "Open deze in uw browser: %s",
+		"This computer is your second factor now":                                                      "Deze computer is nu uw tweede factor",
+		"Requests from %s are shown here.":                                                             "Verzoeken van %s worden hier getoond.",
+		"Set up":                                                                                       "Instellen",
+		"Later":                                                                                        "Later",
+		"Middle-click to set it up, left-click for later.":                                             "Middelklik om in te stellen, linksklik voor later.",
+		"Your administrator has the link.":                                                             "Uw beheerder heeft de koppeling.",
 	}
 }

@@ -98,5 +98,16 @@ func french() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign n'a pas ouvert le lien",
 		"This computer is enrolled at %s":                                                              "Cet ordinateur est enrôlé auprès de %s",
 		"Confirm this code where the link came from: %s":                                               "Confirmez ce code là d'où venait le lien : %s",
+		"Set up your second factor":                                                                    "Configurez votre second facteur",
+		"This computer can be it. %s asks for it when you sign in.":                                    "Cet ordinateur peut l'être. %s le demande quand vous vous connectez.",
+		"Ask your administrator for your enrollment link for %s.":                                      "Demandez à votre administrateur votre lien d'enrôlement pour %s.",
+		"The page could not be opened":                                                                 "La page n'a pas pu être ouverte",
+		"Open it in your browser: %s":                                                                  "Ouvrez-la dans votre navigateur : %s",
+		"This computer is your second factor now":                                                      "Cet ordinateur est maintenant votre second facteur",
+		"Requests from %s are shown here.":                                                             "Les demandes de %s s'affichent ici.",
+		"Set up":                                                                                       "Configurer",
+		"Later":                                                                                        "Plus tard",
+		"Middle-click to set it up, left-click for later.":                                             "Clic du milieu pour configurer, clic gauche pour plus tard.",
+		"Your administrator has the link.":                                                             "Votre administrateur a le lien.",
 	}
 }

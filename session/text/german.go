@@ -98,5 +98,16 @@ func german() map[string]string {
 		"Countersign did not open the link":                                                            "Countersign hat den Link nicht geöffnet",
 		"This computer is enrolled at %s":                                                              "Dieser Computer ist angemeldet bei %s",
 		"Confirm this code where the link came from: %s":                                               "Bestätigen Sie diesen Code dort, wo der Link herkam: %s",
+		"Set up your second factor":                                                                    "Richten Sie Ihren zweiten Faktor ein",
+		"This computer can be it. %s asks for it when you sign in.":                                    "Dieser Computer kann es sein. %s fragt danach, wenn Sie sich anmelden.",
+		"Ask your administrator for your enrollment link for %s.":                                      "Bitten Sie Ihren Administrator um Ihren Registrierungslink für %s.",
+		"The page could not be opened":                                                                 "Die Seite konnte nicht geöffnet werden",
+		"Open it in your browser: %s":                                                                  "Öffnen Sie sie in Ihrem Browser: %s",
+		"This computer is your second factor now":                                                      "Dieser Computer ist jetzt Ihr zweiter Faktor",
+		"Requests from %s are shown here.":                                                             "Anfragen von %s werden hier angezeigt.",
+		"Set up":                                                                                       "Einrichten",
+		"Later":                                                                                        "Später",
+		"Middle-click to set it up, left-click for later.":                                             "Mit der mittleren Taste einrichten, mit der linken später.",
+		"Your administrator has the link.":                                                             "Ihr Administrator hat den Link.",
 	}
 }

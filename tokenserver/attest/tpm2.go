@@ -23,7 +23,12 @@ func OpenTPM2(t Trust, start protocol.TPM2Start) (protocol.Credential, []byte, e
 	if err != nil {
 		return protocol.Credential{}, nil, err
 	}
-	ak, err := parseAttester(start.AK)
+	return challenge(ek, start.AK)
+}
+
+// challenge seals a secret for an attestation key beside an endorsement key.
+func challenge(ek *endorsement, attestationKey protocol.Blob) (protocol.Credential, []byte, error) {
+	ak, err := parseAttester(attestationKey)
 	if err != nil {
 		return protocol.Credential{}, nil, err
 	}

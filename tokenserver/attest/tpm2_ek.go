@@ -1,6 +1,7 @@
 package attest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
@@ -31,7 +32,7 @@ func (t Trust) endorsement(sent []protocol.Blob) (*endorsement, error) {
 	if err != nil {
 		return nil, err
 	}
-	public, usage, err := endorsementKey(leaf)
+	public, usage, err := endorsementKey(leaf.PublicKey)
 	if err != nil {
 		return nil, err
 	}
@@ -48,11 +49,11 @@ func (t Trust) endorsement(sent []protocol.Blob) (*endorsement, error) {
 	return &endorsement{public, chip}, t.verifyChain("endorsement key", chain)
 }
 
-// endorsementKey is the public area that the chip must have for the certified
-// key, by the profile's templates L-1 and L-2, and the use that the certificate
+// endorsementKey is the public area that the chip must have for an endorsement
+// key, by the profile's templates L-1 and L-2, and the use that a certificate
 // must allow. The chip opens nothing that is sealed for any other area.
-func endorsementKey(leaf *x509.Certificate) (tpm2.TPMTPublic, x509.KeyUsage, error) {
-	switch key := leaf.PublicKey.(type) {
+func endorsementKey(public crypto.PublicKey) (tpm2.TPMTPublic, x509.KeyUsage, error) {
+	switch key := public.(type) {
 	case *rsa.PublicKey:
 		if key.N.BitLen() == 2048 && key.E == 65537 {
 			area := tpm2.RSAEKTemplate

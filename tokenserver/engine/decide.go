@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"net/http"
@@ -29,6 +30,8 @@ type attempt struct {
 	decision *protocol.Decision
 	// verdict is that on the key which signed.
 	verdict protocol.Verdict
+	// answer signs what the decision is answered with.
+	answer crypto.Signer
 }
 
 // Decide takes a decision of the device with this key. A wrong number is an
@@ -108,12 +111,17 @@ func (e *Engine) examine(tx store.Tx, d store.Device, transaction, compact strin
 	if err := ring[kid].info.MaySign(decision); err != nil {
 		return nil, problem.New(protocol.ProblemRoleForbidden, "the key may not sign this decision")
 	}
-	r, err := protocol.ParseRequest(request.Compact, e.keys)
+	keys, err := e.pki.AllIssuerKeys()
+	if err != nil {
+		return nil, err
+	}
+	r, err := protocol.ParseRequest(request.Compact, keys)
 	if err != nil {
 		return nil, fmt.Errorf("engine: stored request: %s", err.Error())
 	}
 	if err := decision.Answers(request.Compact, r); err != nil {
 		return nil, err
 	}
-	return &attempt{d, compact, protocol.Hash([]byte(compact)), kid, decision, ring[kid].verdict}, nil
+	answer, err := e.signerOf(request.Compact)
+	return &attempt{d, compact, protocol.Hash([]byte(compact)), kid, decision, ring[kid].verdict, answer}, err
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"countersign/protocol"
+	"countersign/tokenserver/limit"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
 )
@@ -52,10 +53,10 @@ func (e *Engine) Redeem(ctx context.Context, key string, r protocol.OTPRedemptio
 func (e *Engine) redeemsTooOften(key string) error {
 	now := e.now()
 	for _, l := range []struct {
-		limit *limiter
+		limit *limit.Limiter
 		key   string
 	}{{&e.redeems, key}, {&e.allRedeems, ""}} {
-		if ok, again := l.limit.admit(l.key, now); !ok {
+		if ok, again := l.limit.Admit(l.key, now); !ok {
 			p := problem.New(protocol.ProblemRateLimited, "codes are tried too often")
 			p.RetryAfter = max(1, int(again.Sub(now).Round(time.Second)/time.Second))
 			return p

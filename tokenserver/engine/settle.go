@@ -91,7 +91,7 @@ func (e *Engine) accept(tx store.Tx, try *attempt, t store.Transaction, now time
 	if try.decision.Decision == protocol.Deny {
 		o.State, o.Reason = protocol.StateDenied, try.decision.Reason
 	}
-	receipt, err := protocol.SignReceipt(e.signer(), &protocol.Receipt{
+	receipt, err := protocol.SignReceipt(try.answer, &protocol.Receipt{
 		Issuer: try.decision.Audience, Audience: try.device.ID, ID: t.ID, IssuedAt: now.Unix(),
 		Decision: try.hash, State: o.State, Attestation: try.verdict,
 	})
@@ -127,7 +127,7 @@ func (e *Engine) reject(tx store.Tx, try *attempt, t store.Transaction, now time
 			return nil, err
 		}
 	}
-	rejection, err := protocol.SignRejection(e.signer(), &protocol.Rejection{
+	rejection, err := protocol.SignRejection(try.answer, &protocol.Rejection{
 		Issuer: try.decision.Audience, Audience: try.device.ID, ID: t.ID, IssuedAt: now.Unix(),
 		Decision: try.hash, Code: protocol.ProblemWrongNumber, TriesLeft: left, State: state,
 	})

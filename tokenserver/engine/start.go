@@ -205,7 +205,7 @@ func (e *Engine) requests(t store.Transaction, s Start, typ store.Type, devices 
 // unless that is "".
 func (e *Engine) request(t store.Transaction, s Start, typ store.Type, d store.Device, origin string) (string, error) {
 	r := protocol.Request{
-		Issuer: e.issuer, Audience: d.ID, Subject: d.Profile, ID: t.ID, IssuedAt: t.CreatedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
+		Issuer: e.nameFor(d), Audience: d.ID, Subject: d.Profile, ID: t.ID, IssuedAt: t.CreatedAt.Unix(), ExpiresAt: t.ExpiresAt.Unix(),
 		Type: t.Type, Method: t.Method, Class: t.Class,
 		Client:  protocol.Client{ID: t.ClientID, Name: t.ClientName},
 		Message: s.Message, Details: s.Details, Context: s.Context, SigningData: s.SigningData,
@@ -214,7 +214,7 @@ func (e *Engine) request(t store.Transaction, s Start, typ store.Type, d store.D
 	if typ.Digits > 0 {
 		r.NumberMatch = &protocol.NumberMatch{Digits: typ.Digits}
 	}
-	compact, err := protocol.SignRequest(e.signer(), &r)
+	compact, err := protocol.SignRequest(e.pki.SignerFor(d.TrustSeq), &r)
 	if err == nil && len(compact) > protocol.MaxMessage {
 		err = problem.New(protocol.ProblemBodyTooLarge, "the approval request would be over %d bytes", protocol.MaxMessage)
 	}

@@ -70,7 +70,11 @@ func (e *Engine) evidence(tx store.Tx, t store.Transaction) (*protocol.Evidence,
 	if err != nil {
 		return nil, fmt.Errorf("engine: evidence: %w", err)
 	}
-	receipt, err := protocol.ParseReceipt(d.Receipt, e.keys)
+	keys, err := e.pki.AllIssuerKeys()
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := protocol.ParseReceipt(d.Receipt, keys)
 	if err != nil {
 		return nil, fmt.Errorf("engine: evidence: %w", err)
 	}
@@ -78,9 +82,17 @@ func (e *Engine) evidence(tx store.Tx, t store.Transaction) (*protocol.Evidence,
 	if err != nil {
 		return nil, err
 	}
+	kid, err := protocol.KeyID(d.Receipt)
+	if err != nil {
+		return nil, fmt.Errorf("engine: evidence: %w", err)
+	}
+	issuer, err := e.pki.IssuerChain(kid, time.Unix(receipt.IssuedAt, 0))
+	if err != nil {
+		return nil, err
+	}
 	return &protocol.Evidence{
 		Request: request.Compact, Decision: d.Compact, Receipt: d.Receipt,
-		Certificates: pki.PEM(chain), IssuerCertificates: e.pki.IssuerChain(), Attestation: receipt.Attestation,
+		Certificates: pki.PEM(chain), IssuerCertificates: issuer, Attestation: receipt.Attestation,
 	}, nil
 }
 

@@ -170,6 +170,15 @@ func publish(hub *fanout.Hub, devices []string) {
 	}
 }
 
+// firstName is the name that a device knows which keeps no statement on names, as
+// a new one does.
+func (s *Service) firstName() string {
+	if name := s.PKI.NameFor(0); name != "" {
+		return name
+	}
+	return s.Issuer
+}
+
 func (s *Service) enrolled(d store.Device) (*protocol.Enrolled, error) {
 	keys, err := s.PKI.IssuerKeys()
 	if err != nil {
@@ -180,7 +189,7 @@ func (s *Service) enrolled(d store.Device) (*protocol.Enrolled, error) {
 		return nil, internal("keys", err)
 	}
 	return &protocol.Enrolled{
-		Profile: d.Profile, Device: d.ID, User: d.User, Issuer: s.Issuer, DeviceURL: s.DeviceURL,
+		Profile: d.Profile, Device: d.ID, User: d.User, Issuer: s.firstName(), DeviceURL: s.DeviceURL,
 		DeviceChain: d.DeviceChain, ApprovalChain: d.ApprovalChain, JWKS: jwks, Attestation: d.Verdict, Confirm: d.Confirm,
 	}, nil
 }

@@ -26,7 +26,7 @@ func (s *Service) succeed(tx store.Tx, a *applicant) error {
 		return err
 	}
 	want := protocol.Succession{
-		Issuer: old.ID, Audience: s.Issuer, Subject: old.Profile, IssuedAt: word.IssuedAt, Role: protocol.RoleDevice, Key: d.DeviceKey,
+		Issuer: old.ID, Audience: s.audience(word), Subject: old.Profile, IssuedAt: word.IssuedAt, Role: protocol.RoleDevice, Key: d.DeviceKey,
 	}
 	if *word != want {
 		return badSuccession("the old device key has named another key, or for another server")

@@ -3,6 +3,7 @@ package enroll
 import (
 	"crypto"
 	"crypto/x509"
+	"slices"
 	"strings"
 
 	"countersign/protocol"
@@ -42,12 +43,20 @@ func (s *Service) successor(d store.Device, req protocol.RenewalStart) (crypto.P
 	// When it was signed does not matter: a key of the past signs for nobody,
 	// and no successor can be named twice.
 	want := protocol.Succession{
-		Issuer: d.ID, Audience: s.Issuer, Subject: d.Profile, IssuedAt: word.IssuedAt, Role: req.Role, Key: thumbprint,
+		Issuer: d.ID, Audience: s.audience(word), Subject: d.Profile, IssuedAt: word.IssuedAt, Role: req.Role, Key: thumbprint,
 	}
 	if *word != want {
 		return nil, badSuccession("the present key has named another key, or for another device or server")
 	}
 	return key, nil
+}
+
+// audience is the server's name in a word: each that it has, or had, counts.
+func (s *Service) audience(word *protocol.Succession) string {
+	if slices.Contains(s.PKI.Names(), word.Audience) {
+		return word.Audience
+	}
+	return s.Issuer
 }
 
 func badSuccession(why string) error { return problem.New(protocol.ProblemSuccession, "%s", why) }

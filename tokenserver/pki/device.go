@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"time"
 
 	"countersign/protocol"
@@ -25,16 +26,31 @@ func (a *Authority) IssueDevice(device string, pub crypto.PublicKey, info protoc
 		return nil, err
 	}
 	t := leafTemplate(device, now, lifetime)
-	if t.NotAfter.After(a.deviceCA.cert.NotAfter) {
-		t.NotAfter = a.deviceCA.cert.NotAfter
+	ca := a.ring().deviceCA
+	if t.NotAfter.After(ca.cert.NotAfter) {
+		t.NotAfter = ca.cert.NotAfter
 	}
 	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
 	t.ExtraExtensions = append(t.ExtraExtensions, ext)
-	leaf, err := a.deviceCA.sign(t, pub)
+	leaf, err := ca.sign(t, pub)
 	if err != nil {
 		return nil, err
 	}
-	return [][]byte{leaf.Raw, a.deviceCA.cert.Raw}, nil
+	return [][]byte{leaf.Raw, ca.cert.Raw}, nil
+}
+
+// DevicePool holds the device CA, and those before it that are not retired, to
+// verify devices' certificates against.
+func (a *Authority) DevicePool() *x509.CertPool {
+	r := a.ring()
+	pool := x509.NewCertPool()
+	pool.AddCert(r.deviceCA.cert)
+	for _, der := range r.book.FormerDeviceCAs {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			pool.AddCert(cert)
+		}
+	}
+	return pool
 }
 
 // VerifyDevice checks that this authority issued a certificate, that it is valid
@@ -42,6 +58,29 @@ func (a *Authority) IssueDevice(device string, pub crypto.PublicKey, info protoc
 // too old, and else in order, is ErrExpired. It says nothing of whether the device
 // has been revoked.
 func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time, grace time.Duration) error {
+	if err := a.verify(cert, protocol.RoleDevice, now); err != nil {
+		return err
+	}
+	if now.After(cert.NotAfter.Add(grace)) {
+		return ErrExpired
+	}
+	return nil
+}
+
+// VerifyMachine is VerifyDevice for the machine role. With ever it takes a
+// certificate however long ago it was valid.
+func (a *Authority) VerifyMachine(cert *x509.Certificate, now time.Time, ever bool) error {
+	if err := a.verify(cert, protocol.RoleMachine, now); err != nil {
+		return err
+	}
+	if now.After(cert.NotAfter) && !ever {
+		return ErrExpired
+	}
+	return nil
+}
+
+// verify checks a certificate as of now, or of its last moment where that is past.
+func (a *Authority) verify(cert *x509.Certificate, role protocol.Role, now time.Time) error {
 	at := now
 	if at.After(cert.NotAfter) {
 		at = cert.NotAfter
@@ -56,11 +95,8 @@ func (a *Authority) VerifyDevice(cert *x509.Certificate, now time.Time, grace ti
 	if err != nil {
 		return err
 	}
-	if info.Role != protocol.RoleDevice {
-		return errors.New("pki: the certificate is not for the device role")
-	}
-	if now.After(cert.NotAfter.Add(grace)) {
-		return ErrExpired
+	if info.Role != role {
+		return fmt.Errorf("pki: the certificate is not for the %s role", role)
 	}
 	return nil
 }

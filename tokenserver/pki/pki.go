@@ -8,10 +8,14 @@
 // Every key is in a file of mode 0600 together with its certificate, written
 // at once or not at all, so that at no point of a first start is there one
 // without the other.
+//
+// Keys and names change while devices keep working: trust.json says which there
+// are beside the first ones, and what the server publishes of them. That file is
+// written last, so that a change that breaks off has not been made, and what was
+// left to do after it is done at the next reading.
 package pki
 
 import (
-	"crypto"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -19,6 +23,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,19 +39,25 @@ const (
 	fileDeviceCA = "device-ca.pem"
 	fileIssuer   = "issuer.pem"
 	fileLock     = "lock"
+
+	fileBook         = "trust.json"
+	fileNextRoot     = "tls-root-next.pem"
+	fileNextLeaf     = "tls-next.pem"
+	fileNextIssuer   = "issuer-next.pem"
+	fileNextDeviceCA = "device-ca-next.pem"
 )
 
 // ErrKeysMissing says that the directory has been a server's and has lost a key.
 // A new one would be that of another server, which no device knows.
 var ErrKeysMissing = errors.New("pki: a key is missing")
 
-// Authority issues the server's certificates. It is safe for concurrent use.
+// Authority issues the server's certificates. It is safe for concurrent use, and
+// changes made by others in the directory show in it after Refresh.
 type Authority struct {
-	dir      string
-	complete bool
-	tlsRoot  *identity
-	deviceCA *identity
-	issuer   *identity
+	dir string
+	now atomic.Pointer[ring]
+	// seen is the book that was read last.
+	seen atomic.Pointer[fs.FileInfo]
 }
 
 // Open reads the keys in dir, making the directory and whatever a first start
@@ -56,26 +67,54 @@ func Open(dir string) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("pki: %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, fileLock))
+	a := &Authority{dir: dir}
+	unlock, err := a.lock()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	a := &Authority{dir: dir}
+	r, err := a.read()
+	if err != nil {
+		return nil, err
+	}
+	a.now.Store(r)
+	return a, nil
+}
+
+func (a *Authority) ring() *ring { return a.now.Load() }
+
+func (a *Authority) path(name string) string { return filepath.Join(a.dir, name) }
+
+func (a *Authority) lock() (unlock func(), err error) { return lock(a.path(fileLock)) }
+
+// read reads the directory, makes what a first start lacks, and finishes what a
+// change has left to do. The caller holds the lock.
+func (a *Authority) read() (*ring, error) {
 	// It is written last: where it is, all keys have been.
-	if a.complete, err = exists(filepath.Join(dir, FileCA)); err != nil {
+	complete, err := exists(a.path(FileCA))
+	if err != nil {
 		return nil, err
 	}
-	if a.tlsRoot, err = a.loadOrMake(fileTLSRoot, func() (*identity, error) { return makeRoot("Countersign TLS root") }); err != nil {
+	r := new(ring)
+	if err := a.readBook(r); err != nil {
 		return nil, err
 	}
-	if a.deviceCA, err = a.loadOrMake(fileDeviceCA, func() (*identity, error) { return makeRoot("Countersign device CA") }); err != nil {
+	if err := a.finish(&r.book); err != nil {
 		return nil, err
 	}
-	if a.issuer, err = a.loadOrMake(fileIssuer, a.makeIssuer); err != nil {
+	if r.tlsRoot, err = a.loadOrMake(fileTLSRoot, complete, func() (*identity, error) { return makeRoot("Countersign TLS root") }); err != nil {
 		return nil, err
 	}
-	return a, a.writeRoots()
+	if r.deviceCA, err = a.loadOrMake(fileDeviceCA, complete, func() (*identity, error) { return makeRoot("Countersign device CA") }); err != nil {
+		return nil, err
+	}
+	if r.issuer, err = a.loadOrMake(fileIssuer, complete, func() (*identity, error) { return makeIssuer(r.tlsRoot) }); err != nil {
+		return nil, err
+	}
+	if err := a.readNext(r); err != nil {
+		return nil, err
+	}
+	return r, a.writeRoots(r)
 }
 
 // lock keeps two processes from making the same keys twice.
@@ -102,13 +141,13 @@ func exists(path string) (bool, error) {
 	return true, nil
 }
 
-func (a *Authority) loadOrMake(name string, create func() (*identity, error)) (*identity, error) {
-	path := filepath.Join(a.dir, name)
+func (a *Authority) loadOrMake(name string, complete bool, create func() (*identity, error)) (*identity, error) {
+	path := a.path(name)
 	id, err := readIdentity(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return id, err
 	}
-	if a.complete {
+	if complete {
 		return nil, fmt.Errorf("%w: %s", ErrKeysMissing, path)
 	}
 	if id, err = create(); err != nil {
@@ -117,44 +156,42 @@ func (a *Authority) loadOrMake(name string, create func() (*identity, error)) (*
 	return id, id.write(path)
 }
 
-func (a *Authority) makeIssuer() (*identity, error) {
+func makeIssuer(root *identity) (*identity, error) {
+	t, err := issuerTemplate(root)
+	if err != nil {
+		return nil, err
+	}
+	return makeLeaf(t, root)
+}
+
+func issuerTemplate(root *identity) (*x509.Certificate, error) {
 	ext, err := protocol.KeyInfo{Role: protocol.RoleIssuer, Attestation: protocol.AttestationNone}.Extension()
 	if err != nil {
 		return nil, err
 	}
 	t := leafTemplate("Countersign issuer", time.Now(), rootLifetime)
-	t.NotAfter = a.tlsRoot.cert.NotAfter
+	t.NotAfter = root.cert.NotAfter
 	t.ExtraExtensions = append(t.ExtraExtensions, ext)
-	return makeLeaf(t, a.tlsRoot)
+	return t, nil
 }
 
-func (a *Authority) writeRoots() error {
+// writeRoots writes what others trust: the present roots first, then the next one
+// and those of the past, under which there is evidence.
+func (a *Authority) writeRoots(r *ring) error {
 	var out []byte
-	for _, root := range []*identity{a.tlsRoot, a.deviceCA} {
-		out = append(out, encodeCert(root.cert.Raw)...)
+	for _, der := range r.trusted() {
+		out = append(out, encodeCert(der)...)
 	}
-	path := filepath.Join(a.dir, FileCA)
+	path := a.path(FileCA)
 	if old, err := os.ReadFile(path); err == nil && string(old) == string(out) {
 		return nil
 	}
 	return writeFile(path, out, 0o644)
 }
 
-// Issuer is the key that signs requests, receipts and rejections.
-func (a *Authority) Issuer() crypto.Signer { return a.issuer.key }
-
-// IssuerKeys are the public keys that the server's messages verify with.
-func (a *Authority) IssuerKeys() (protocol.Keys, error) {
-	return protocol.NewKeys(a.issuer.key.Public())
-}
-
-// IssuerChain is the chain of the issuer's key, PEM, leaf first, root last.
-func (a *Authority) IssuerChain() []string {
-	return PEM([][]byte{a.issuer.cert.Raw, a.tlsRoot.cert.Raw})
-}
-
-// Pin names the TLS root, as enrollment links do.
-func (a *Authority) Pin() []byte { return protocol.SPKI(a.tlsRoot.cert) }
+// Pin names the TLS root, as enrollment links do: the one that is shown to who
+// knows no other.
+func (a *Authority) Pin() []byte { return protocol.SPKI(a.ring().tlsRoot.cert) }
 
 // PEM writes each certificate of a DER chain as a PEM block of its own.
 func PEM(chain [][]byte) []string {
@@ -167,11 +204,4 @@ func PEM(chain [][]byte) []string {
 
 func encodeCert(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-}
-
-// DevicePool holds the device CA, to verify devices' certificates against.
-func (a *Authority) DevicePool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(a.deviceCA.cert)
-	return pool
 }

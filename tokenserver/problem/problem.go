@@ -30,6 +30,8 @@ const (
 	ClientBlocked       = "client_blocked"
 	HighValueHold       = "high_value_hold"
 	ContextRequired     = "context_required"
+	MachineUnknown      = "no_machine"
+	BadEK               = "bad_endorsement_key"
 )
 
 // New makes a refusal. The detail is shown to whoever asked: it must not
@@ -113,6 +115,16 @@ func kind(code string) (status int, title string) {
 		return http.StatusForbidden, "The code may not be used like this"
 	case protocol.ProblemRateLimited:
 		return http.StatusTooManyRequests, "Too often"
+	case protocol.ProblemTokenRevoked:
+		return http.StatusGone, "Enrollment token revoked"
+	case protocol.ProblemMachineUnknown:
+		return http.StatusForbidden, "Machine not registered"
+	case protocol.ProblemMachineRevoked:
+		return http.StatusForbidden, "Machine revoked"
+	case protocol.ProblemMachinesOff:
+		return http.StatusForbidden, "No machines are enrolled here"
+	case BadEK:
+		return http.StatusUnprocessableEntity, "Endorsement key refused"
 	case protocol.ProblemStorage:
 		return http.StatusServiceUnavailable, "Nothing can be stored at present"
 	case ClientBlocked:
@@ -131,7 +143,7 @@ func kind(code string) (status int, title string) {
 		return http.StatusUnprocessableEntity, "Transaction type refused"
 	case NoDevice:
 		return http.StatusUnprocessableEntity, "No device to ask"
-	case DeviceUnknown, CodeUnknown, RootUnknown, ClientUnknown:
+	case DeviceUnknown, CodeUnknown, RootUnknown, ClientUnknown, MachineUnknown:
 		return http.StatusNotFound, "Not found"
 	case CodeAmbiguous:
 		return http.StatusConflict, "The code is not of one device alone"

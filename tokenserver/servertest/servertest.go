@@ -20,6 +20,7 @@ import (
 	"countersign/tokenserver/admin"
 	"countersign/tokenserver/enroll"
 	"countersign/tokenserver/fanout"
+	"countersign/tokenserver/machines"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/roots"
 	"countersign/tokenserver/store/sqlite"
@@ -33,10 +34,13 @@ type Server struct {
 	*tokenserver.Server
 	Office *admin.Office
 	Desk   *enroll.Desk
+	// Machines is the operator's side of machines.
+	Machines *machines.Desk
 
 	tb      testing.TB
 	policy  enroll.Policy
 	demands enroll.Attestation
+	fleet   machines.Policy
 	store   *sqlite.Store
 	late    atomic.Int64
 	listen  string
@@ -60,6 +64,7 @@ func Start(tb testing.TB, policy enroll.Policy) *Server {
 	})
 	s.Office = &admin.Office{Store: own, Hub: fanout.New(), Now: s.Now}
 	s.Desk = &enroll.Desk{Store: own, Hub: fanout.New(), Now: s.Now}
+	s.Machines = &machines.Desk{Store: own, Now: s.Now}
 	s.run()
 	tb.Cleanup(func() { s.Stop() })
 	return s
@@ -97,6 +102,23 @@ func (s *Server) Demand(a enroll.Attestation) {
 	s.Restart()
 }
 
+// AdmitMachines restarts the server with a policy on machines.
+func (s *Server) AdmitMachines(p machines.Policy) {
+	s.tb.Helper()
+	s.fleet = p
+	s.Restart()
+}
+
+// MachineToken makes a token for so many machines.
+func (s *Server) MachineToken(uses int) (text, id string) {
+	s.tb.Helper()
+	value, t, err := s.Machines.MakeToken(context.Background(), uses, time.Hour, "")
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	return string(value.Reveal()), t.ID
+}
+
 func (s *Server) roots() roots.Dir { return roots.Dir(filepath.Join(s.Dir, roots.Name)) }
 
 // Hold is how long the server keeps new devices from what is of high value.
@@ -123,7 +145,7 @@ func (s *Server) run() {
 	}
 	s.Server, err = tokenserver.New(ctx, tokenserver.Config{
 		Store: s.store, PKI: authority, Listen: s.listen, DeviceListen: s.device, Enrollment: s.policy,
-		Attestation: s.demands, AttestationRoots: []roots.Dir{s.roots()}, Hold: Hold,
+		Attestation: s.demands, Machines: s.fleet, AttestationRoots: []roots.Dir{s.roots()}, Hold: Hold,
 		Logger: slog.New(slog.NewJSONHandler(&s.log, nil)), Now: s.Now,
 	})
 	if err != nil {

@@ -90,6 +90,11 @@ type Device struct {
 	// QuietReason why; requests are sent to it all the same.
 	QuietUntil  time.Time
 	QuietReason string
+	// TrustSeq is the number of the statement on the server's names and keys that
+	// the device keeps, and TrustAt when it said so first; 0 and the zero time
+	// where it keeps none.
+	TrustSeq int64
+	TrustAt  time.Time
 }
 
 // VerdictOn is the verdict on one of the device's keys.
@@ -159,6 +164,9 @@ type Devices interface {
 	SuspendDevice(id, reason string) error
 	// SetQuiet remembers until when the device wants to be left in peace.
 	SetQuiet(id string, until time.Time, reason string) error
+	// SetTrust remembers that a device keeps a newer statement on the server's names
+	// and keys; else ErrConflict.
+	SetTrust(id string, seq int64, at time.Time) error
 	// DropPending forgets a device that is still pending, and its attestation;
 	// else ErrConflict.
 	DropPending(id string) error

@@ -11,6 +11,7 @@ type Event struct {
 	Device      string
 	Client      string
 	Transaction string
+	Machine     string
 	// Detail is a stable word, such as a state or a reason.
 	Detail string
 }

@@ -59,6 +59,7 @@ type Tx interface {
 	Decisions
 	Chain
 	Blocks
+	Machines
 	Events
 }
 

@@ -28,7 +28,7 @@ func (t *tx) UseToken(hash []byte, enrollment string) error {
 
 const deviceColumns = "id, enrollment, profile, user, token_hash, state, reason, facts, verdict, challenge, device_csr, approval_csr, " +
 	"device_chain, approval_chain, device_key, approval_key, confirm, replaces, code, created_at, changed_at, device_verdict, " +
-	"suspended, quiet_until, quiet_reason, succeeds, successor"
+	"suspended, quiet_until, quiet_reason, succeeds, successor, trust_seq, trust_at"
 
 func (t *tx) AddDevice(d store.Device) error {
 	docs, err := encodeAll(d.Facts, d.Verdict, d.DeviceChain, d.ApprovalChain, d.DeviceVerdict)
@@ -43,17 +43,19 @@ func (t *tx) AddDevice(d store.Device) error {
 	if d.DeviceKey == d.ApprovalKey {
 		return store.ErrConflict
 	}
-	return t.exec("INSERT INTO devices ("+deviceColumns+") VALUES (?"+strings.Repeat(", ?", 26)+")",
+	return t.exec("INSERT INTO devices ("+deviceColumns+") VALUES (?"+strings.Repeat(", ?", 28)+")",
 		d.ID, d.Enrollment, d.Profile, d.User, d.TokenHash, string(d.State), d.Reason, docs[0], docs[1], d.Challenge,
 		d.DeviceCSR, d.ApprovalCSR, docs[2], docs[3], d.DeviceKey, d.ApprovalKey, d.Confirm, d.Replaces, d.Code,
-		millis(d.CreatedAt), millis(d.ChangedAt), docs[4], d.Suspended, millis(d.QuietUntil), d.QuietReason, d.Succeeds, d.Successor)
+		millis(d.CreatedAt), millis(d.ChangedAt), docs[4], d.Suspended, millis(d.QuietUntil), d.QuietReason, d.Succeeds, d.Successor,
+		d.TrustSeq, millis(d.TrustAt))
 }
 
 func scanDevice(row scanner) (d store.Device, err error) {
 	err = row.Scan(&d.ID, &d.Enrollment, &d.Profile, &d.User, &d.TokenHash, &d.State, &d.Reason, document{&d.Facts},
 		document{&d.Verdict}, &d.Challenge, &d.DeviceCSR, &d.ApprovalCSR, document{&d.DeviceChain}, document{&d.ApprovalChain},
 		&d.DeviceKey, &d.ApprovalKey, &d.Confirm, &d.Replaces, &d.Code, moment{&d.CreatedAt}, moment{&d.ChangedAt},
-		document{&d.DeviceVerdict}, &d.Suspended, moment{&d.QuietUntil}, &d.QuietReason, &d.Succeeds, &d.Successor)
+		document{&d.DeviceVerdict}, &d.Suspended, moment{&d.QuietUntil}, &d.QuietReason, &d.Succeeds, &d.Successor,
+		&d.TrustSeq, moment{&d.TrustAt})
 	return d, err
 }
 
@@ -95,6 +97,10 @@ func (t *tx) SetDeviceState(id string, from, to store.DeviceState, reason string
 
 func (t *tx) SetSuccessor(id, successor string) error {
 	return t.swap("UPDATE devices SET successor = ? WHERE id = ? AND state = 'revoked'", successor, id)
+}
+
+func (t *tx) SetTrust(id string, seq int64, at time.Time) error {
+	return t.swap("UPDATE devices SET trust_seq = ?, trust_at = ? WHERE id = ? AND trust_seq < ?", seq, millis(at), id, seq)
 }
 
 func (t *tx) DropPending(id string) error {

@@ -24,13 +24,14 @@ func (t *tx) AddRenewal(r store.Renewal) error {
 		docs[3], docs[4], docs[5], millis(r.CreatedAt), millis(r.ChangedAt), string(r.Request.Role))
 }
 
-// keysKnown reports whether any of these keys is or was a device's, or was
-// meant to become one's.
+// keysKnown reports whether any of these keys is or was a device's or a machine's,
+// or was meant to become one's.
 func (t *tx) keysKnown(keys ...string) (known bool, err error) {
 	for _, key := range keys {
 		known, err = one(t, func(row scanner) (found bool, err error) { return found, row.Scan(&found) },
 			"SELECT EXISTS (SELECT 1 FROM devices WHERE device_key = ?1 OR approval_key = ?1"+
-				" UNION ALL SELECT 1 FROM renewals WHERE key = ?1 OR old_key = ?1)", key)
+				" UNION ALL SELECT 1 FROM renewals WHERE key = ?1 OR old_key = ?1"+
+				" UNION ALL SELECT 1 FROM machine_enrollments WHERE key = ?1)", key)
 		if known || err != nil {
 			return known, err
 		}

@@ -85,16 +85,16 @@ func (t *tx) Decision(device, hash string) (store.Decision, error) {
 	}, "SELECT "+decisionColumns+" FROM decisions WHERE device = ? AND hash = ?", device, hash)
 }
 
-const eventColumns = "at, kind, user, device, client, transaction_id, detail"
+const eventColumns = "at, kind, user, device, client, transaction_id, detail, machine"
 
 func (t *tx) AddEvent(e store.Event) error {
-	return t.exec("INSERT INTO events ("+eventColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
-		millis(e.At), e.Kind, e.User, e.Device, e.Client, e.Transaction, e.Detail)
+	return t.exec("INSERT INTO events ("+eventColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+		millis(e.At), e.Kind, e.User, e.Device, e.Client, e.Transaction, e.Detail, e.Machine)
 }
 
 func (t *tx) Events(after int64, limit int) ([]store.Event, error) {
 	return all(t, func(row scanner) (e store.Event, err error) {
-		err = row.Scan(&e.ID, moment{&e.At}, &e.Kind, &e.User, &e.Device, &e.Client, &e.Transaction, &e.Detail)
+		err = row.Scan(&e.ID, moment{&e.At}, &e.Kind, &e.User, &e.Device, &e.Client, &e.Transaction, &e.Detail, &e.Machine)
 		return e, err
 	}, "SELECT * FROM (SELECT id, "+eventColumns+" FROM events WHERE id > ? ORDER BY id DESC LIMIT ?) ORDER BY id", after, limit)
 }

@@ -261,7 +261,7 @@ func testEvents(t *testing.T, s, _ store.Store) {
 	f := begin(t, s)
 	var want []store.Event
 	for i := range int64(5) {
-		e := store.Event{ID: i + 1, At: f.at, Kind: "k", User: "u", Device: "d", Client: "c", Transaction: "t", Detail: "x"}
+		e := store.Event{ID: i + 1, At: f.at, Kind: "k", User: "u", Device: "d", Client: "c", Transaction: "t", Machine: "m", Detail: "x"}
 		want = append(want, e)
 		e.ID = 0
 		f.update(func(tx store.Tx) error { return tx.AddEvent(e) })

@@ -66,8 +66,16 @@ func testStanding(t *testing.T, s, _ store.Store) {
 	})
 	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.SuspendDevice("d", "again") })
 	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.SuspendDevice("x", "why") })
+	learn := func(id string, seq int64, at time.Time) func(store.Tx) error {
+		return func(tx store.Tx) error { return tx.SetTrust(id, seq, at) }
+	}
+	f.update(learn("d", 3, f.at))
+	f.refused(store.ErrConflict, learn("d", 3, f.at.Add(time.Hour)))
+	f.refused(store.ErrConflict, learn("d", 2, f.at))
+	f.refused(store.ErrConflict, learn("x", 1, f.at))
 	want := f.device("d")
 	want.Suspended, want.QuietUntil, want.QuietReason = "why", f.at.Add(time.Hour), "muted"
+	want.TrustSeq, want.TrustAt = 3, f.at
 	same(f, []store.Device{want}, func(tx store.Tx) ([]store.Device, error) { return tx.Devices(store.DeviceFilter{ID: "d"}) })
 	f.update(func(tx store.Tx) error { return tx.SuspendDevice("d", "") })
 	f.refused(store.ErrConflict, func(tx store.Tx) error { return tx.SuspendDevice("d", "") })
