@@ -8,6 +8,14 @@ import (
 	"testing"
 )
 
+// finger approves on a terminal, and returns when the finger is asked for.
+const finger = `cat >/srv/approve <<'E'
+#!/bin/bash
+(sleep 1; echo; sleep 20) | script -qec "countersign approve %s --number %s" /dev/null >/tmp/approve.log 2>&1
+E
+chmod 755 /srv/approve; systemd-run --quiet --uid=alice -p PAMName=login /srv/approve
+until grep -q 'Place your finger' /tmp/approve.log; do sleep 0.1; done`
+
 // TestMeans approves by whatever else there is than the PIN of a TPM's key, from
 // within the service's sandbox: a token behind pcscd, and a finger behind fprintd.
 func TestMeans(t *testing.T) {
@@ -30,12 +38,7 @@ func TestMeans(t *testing.T) {
 		m.run("countersign-server type set finger --method push_with_fingerprint --class C1 --ttl 120s --data /var/lib/countersign-server")
 		tx := m.begin("finger", "alice")
 		// The empty line asks for the finger in place of the PIN.
-		m.run(`cat >/srv/approve <<'E'
-#!/bin/bash
-(sleep 1; echo; sleep 20) | script -qec "countersign approve `+tx.ID+` --number `+tx.Number+`" /dev/null >/tmp/approve.log 2>&1
-E
-chmod 755 /srv/approve; systemd-run --quiet --uid=alice -p PAMName=login /srv/approve
-until grep -q 'Place your finger' /tmp/approve.log; do sleep 0.1; done`)
+		m.run(fmt.Sprintf(finger, tx.ID, tx.Number))
 		m.scan("wrong")
 		m.run("until [ $(grep -o 'Place your finger' /tmp/approve.log | wc -l) -ge 2 ]; do sleep 0.1; done")
 		m.scan("right")
