@@ -45,6 +45,29 @@ func TestLife(t *testing.T) {
 		t.Logf("started again %v after SIGSTOP", took.Round(time.Second))
 		m.approves("alice")
 	})
+	t.Run("a hang that nobody notices", func(t *testing.T) {
+		// Nobody calls: what starts it again is systemd, and not its socket.
+		m := m.under(t)
+		m.run("systemctl restart countersign-server.service")
+		before := m.pid("countersign-server.service")
+		m.run("kill -STOP " + before)
+		m.within(seconds(35), "the watchdog starts the server again", func() bool {
+			pid := m.pid("countersign-server.service")
+			return pid != before && pid != "0"
+		})
+	})
+	t.Run("a crash of the server", func(t *testing.T) {
+		m := m.under(t)
+		// With the second, Go ends with the exit status that a panic has.
+		for _, signal := range []string{"KILL", "ABRT"} {
+			before := m.pid("countersign-server.service")
+			m.run("kill -" + signal + " " + before)
+			m.within(seconds(10), "it is started again", func() bool {
+				pid := m.pid("countersign-server.service")
+				return pid != before && pid != "0"
+			})
+		}
+	})
 	t.Run("a crash", func(t *testing.T) {
 		m := m.under(t)
 		for _, signal := range []string{"KILL", "SEGV"} {
