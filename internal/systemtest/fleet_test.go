@@ -73,12 +73,15 @@ printf '[Default Applications]\nx-scheme-handler/https=browser.desktop\n' >/usr/
 	})
 	// The portal shows a link, and she clicks it.
 	link := m.run("countersign-server enrollment create --user alice --data /var/lib/countersign-server --json | jq -r .uri")
-	m.run("printf '#!/bin/sh\\nexec gio open \"%s\"\\n' '" + link + "' >/srv/click && chmod 755 /srv/click")
-	m.run("systemd-run --quiet --machine=alice@.host --user --setenv=DISPLAY=:7 /srv/click 2>/dev/null || systemd-run --quiet --uid=alice -p PAMName=login -E DISPLAY=:7 -E HOME=/home/alice /srv/click")
+	m.run(`cat >/srv/click <<'E'
+#!/bin/sh
+gio open '` + link + `'
+sleep 60
+E
+chmod 755 /srv/click; systemd-run --quiet --unit=click --uid=alice -p PAMName=login -E DISPLAY=:7 -E HOME=/home/alice /srv/click`)
 	for _, keys := range []string{"xdotool key --delay 60 shift+Tab Return", "xdotool type --delay 60 " + pin + "; xdotool key Return", "xdotool type --delay 60 " + pin + "; xdotool key Return"} {
 		m.within(seconds(15), "a window of Countersign", func() bool {
 			name, _ := m.user("alice", "xdotool getwindowfocus getwindowname")
-			m.t.Log(name)
 			return strings.Contains(name, "Countersign")
 		})
 		m.runAs("alice", "sleep 1.5; "+keys+"; sleep 1")
