@@ -10,7 +10,7 @@ import (
 )
 
 // Watch tells the service manager's watchdog that the program is alive, for as
-// long as alive says so, and returns when ctx ends. It asks three times in each
+// long as alive says so, and returns when ctx ends. It asks twice in each
 // period, and gives alive one third of it to answer; the period is the unit's
 // WatchdogSec=. Without a watchdog it only waits.
 //

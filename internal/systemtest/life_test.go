@@ -45,6 +45,29 @@ func TestLife(t *testing.T) {
 		t.Logf("started again %v after SIGSTOP", took.Round(time.Second))
 		m.approves("alice")
 	})
+	t.Run("a hang that nobody notices", func(t *testing.T) {
+		// Nobody calls: what starts it again is systemd, and not its socket.
+		m := m.under(t)
+		m.run("systemctl restart countersign-server.service")
+		before := m.pid("countersign-server.service")
+		m.run("kill -STOP " + before)
+		m.within(seconds(35), "the watchdog starts the server again", func() bool {
+			pid := m.pid("countersign-server.service")
+			return pid != before && pid != "0"
+		})
+	})
+	t.Run("a crash of the server", func(t *testing.T) {
+		m := m.under(t)
+		// With the second, Go ends with the exit status that a panic has.
+		for _, signal := range []string{"KILL", "ABRT"} {
+			before := m.pid("countersign-server.service")
+			m.run("kill -" + signal + " " + before)
+			m.within(seconds(10), "it is started again", func() bool {
+				pid := m.pid("countersign-server.service")
+				return pid != before && pid != "0"
+			})
+		}
+	})
 	t.Run("a crash", func(t *testing.T) {
 		m := m.under(t)
 		for _, signal := range []string{"KILL", "SEGV"} {
@@ -171,8 +194,12 @@ countersign-server evidence verify /root/answer.json --ca /var/lib/countersign-s
 	}
 }
 
-// clickOpen clicks the button of the notification that is on the screen.
-func (m *machine) clickOpen() {
+// clickOpen clicks the button of the notification of a request.
+func (m *machine) clickOpen() { m.t.Helper(); m.clickButton(56) }
+
+// clickButton clicks a button of the notification that is on the screen, whose
+// middle is so far from the right edge.
+func (m *machine) clickButton(right int) {
 	m.t.Helper()
 	var window map[string]int
 	m.within(seconds(10), "a notification is on the screen", func() bool {
@@ -181,7 +208,7 @@ func (m *machine) clickOpen() {
 		return window["WIDTH"] > 100
 	})
 	m.t.Logf("the notification is at %v", window)
-	m.runAs("alice", fmt.Sprintf("sleep 0.5; xdotool mousemove %d %d sleep 0.2 click 1", window["X"]+window["WIDTH"]-56, window["Y"]+window["HEIGHT"]-31))
+	m.runAs("alice", fmt.Sprintf("sleep 0.5; xdotool mousemove %d %d sleep 0.2 click 1", window["X"]+window["WIDTH"]-right, window["Y"]+window["HEIGHT"]-31))
 }
 
 // geometry reads the largest window that xdotool tells of.
