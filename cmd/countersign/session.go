@@ -13,7 +13,7 @@ import (
 
 const sessionLong = `Show a notification for each request that waits, and the prompt that answers it. One runs in
 each login session: the desktop starts it (countersign-session.service, or its autostart). It
-waits for the service where that is not there, and prints "ready" once it listens.
+waits for the service where that is not there, and prints "ready" once it knows what is pending.
 
 On a machine without a desktop, in a terminal: countersign session --prompt terminal`
 
