@@ -27,15 +27,4 @@ func TestNothingToWaitForSetsNoTimer(t *testing.T) {
 	if _, next := at.look(); next != time.Minute {
 		t.Errorf("who is silent for an hour is looked at again in %v", next)
 	}
-	k := newKit(t)
-	if k.agent.reserved.sweepOnce(t.Context()) {
-		t.Error("an empty journal is swept again")
-	}
-	stray := state.Reservation{Name: "stray", Provider: "of no chip", Data: []byte("x")}
-	if err := k.dir.Reserve(stray); err != nil {
-		t.Fatal(err)
-	}
-	if !k.agent.reserved.sweepOnce(t.Context()) {
-		t.Error("what could not be removed is not tried again")
-	}
 }

@@ -76,6 +76,16 @@ func (p *profile) keepFresh(ctx context.Context) {
 		_, err := p.renewDevice(ctx)
 		return err
 	}
+	// What is due is so by the server's clock, which the first answer tells.
+	timer := time.NewTimer(freshLook)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-p.clocked:
+	case <-f.due:
+		f.late = true
+	case <-timer.C:
+	}
 	f.run(ctx)
 }
 

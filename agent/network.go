@@ -90,8 +90,14 @@ func (p *profile) reachable(client *upstream.Client) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.diagnosis.kind, p.diagnosis.inspected, p.diagnosis.told = "", false, false
-	if known {
-		p.skew = skew
+	if !known {
+		return
+	}
+	p.skew = skew
+	select {
+	case <-p.clocked:
+	default:
+		close(p.clocked)
 	}
 }
 

@@ -37,6 +37,8 @@ type profile struct {
 	// it was fetched, or tried, since the start.
 	trustDue chan struct{}
 	trusted  atomic.Bool
+	// clocked is closed when the server's clock is known.
+	clocked chan struct{}
 	// standing wakes who tells the server whether anybody is prompted.
 	standing chan struct{}
 	// saving is held while the profile is changed and written, so that what is
@@ -80,7 +82,7 @@ func newProfile(a *Agent, s state.Profile, entries []state.Entry) (*profile, err
 	if err != nil {
 		return nil, err
 	}
-	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, held: make(chan struct{}), refused: map[string]bool{}, refusedSince: BootTime(), back: make(chan struct{}, 1), due: make(chan struct{}, 1), standing: make(chan struct{}, 1), trustDue: make(chan struct{}, 1)}
+	p := &profile{agent: a, keys: keys, stored: s, reach: errNeverReached, held: make(chan struct{}), refused: map[string]bool{}, refusedSince: BootTime(), back: make(chan struct{}, 1), due: make(chan struct{}, 1), standing: make(chan struct{}, 1), trustDue: make(chan struct{}, 1), clocked: make(chan struct{})}
 	device, err := newLazyKey(a.chips.named(s.DeviceKey.Provider), s.DeviceKey, s.Keys.Device, s.DeviceChain)
 	if err != nil {
 		return nil, err

@@ -13,8 +13,8 @@ import (
 	"countersign/hsm"
 )
 
-// sweepEvery is how often leftovers in a chip are looked for while there are any.
-// What a broken enrollment left is gone within twice this time.
+// sweepEvery is how often leftovers in a chip are looked for. What a broken
+// enrollment left is gone within twice this time.
 const sweepEvery = 5 * time.Minute
 
 // releaseWait bounds the removal of one leftover.
@@ -108,27 +108,22 @@ func (r *reservations) orphan(provider string, uid uint32, reference []byte) err
 	return err
 }
 
-// sweep removes leftovers: at once, whenever one is dropped, and while any is left
-// as often as sweepEvery says, until ctx ends.
+// sweep removes leftovers: at once, whenever one is dropped, and as often as
+// sweepEvery says, until ctx ends.
 func (r *reservations) sweep(ctx context.Context) {
 	if r.frozen {
 		return
 	}
 	for ctx.Err() == nil {
-		next := forever
-		if r.sweepOnce(ctx) {
-			next = sweepEvery
-		}
-		doze(ctx, next, r.wake)
+		r.sweepOnce(ctx)
+		doze(ctx, sweepEvery, r.wake)
 	}
 }
 
-// sweepOnce reports whether there may be something left.
-func (r *reservations) sweepOnce(ctx context.Context) (left bool) {
+func (r *reservations) sweepOnce(ctx context.Context) {
 	list, err := r.dir.Reservations()
 	if err != nil {
 		r.log.Error("some reservations cannot be read", "error", err)
-		left = true
 	}
 	for _, res := range list {
 		// A name that is held no more was settled, and then its file is gone,
@@ -142,9 +137,7 @@ func (r *reservations) sweepOnce(ctx context.Context) (left bool) {
 			continue
 		}
 		r.report(res, err)
-		left = true
 	}
-	return left
 }
 
 // remove removes a leftover from its chip, and then forgets it.

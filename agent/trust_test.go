@@ -128,7 +128,8 @@ func TestRequestsOfEitherName(t *testing.T) {
 func TestUntrustedFetchTellsNothing(t *testing.T) {
 	k := newKit(t)
 	seen := make(chan *http.Request, 8)
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var srv *httptest.Server
+	srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen <- r
 		_, _ = w.Write([]byte("<html>log in first</html>"))
 	}))
@@ -171,13 +172,16 @@ func TestStatementIsFetchedOnceAndWhenAnnounced(t *testing.T) {
 	fetched := make(chan string, 8)
 	seq := make(chan int64, 1)
 	seq <- 1
-	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var srv *httptest.Server
+	srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := <-seq
 		seq <- now
 		w.Header().Set(protocol.HeaderTrust, string(rune('0'+now)))
 		if r.URL.Path == protocol.PathTrust {
 			fetched <- r.Header.Get(protocol.HeaderTrust)
-			_, _ = w.Write(statement(k.t, k.server, now, func(s *protocol.Trust) { s.DeviceURLs = []string{"https://" + r.Host} }, k.server))
+			_, _ = w.Write(statement(k.t, k.server, now, func(s *protocol.Trust) {
+				s.DeviceURLs, s.TLSRoots = []string{srv.URL}, []protocol.Blob{srv.Certificate().Raw}
+			}, k.server))
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
@@ -194,10 +198,6 @@ func TestStatementIsFetchedOnceAndWhenAnnounced(t *testing.T) {
 	go k.profile.keepTrust(ctx, client)
 	poll := func() {
 		t.Helper()
-		// The statement has no roots: what the test's server shows is the system's business.
-		if err := client.Move(upstream.Server{URLs: []string{srv.URL}, Roots: [][]byte{srv.Certificate().Raw}}); err != nil {
-			t.Fatal(err)
-		}
 		_, _, _, err := client.Fetch(ctx, "", 0)
 		if err != nil {
 			t.Fatal(err)

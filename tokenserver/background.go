@@ -45,12 +45,12 @@ func (s *Server) watch(ctx context.Context) error {
 // refresh takes up what another process has changed of names and keys, and tells
 // everybody who waits.
 func (s *Server) refresh() {
-	changed, err := s.pki.Refresh()
-	switch {
-	case err != nil:
+	if err := s.pki.Refresh(); err != nil {
 		s.log.Error("a change of names or keys is late", "err", err)
-	case changed:
-		s.log.Info("names and keys changed", "seq", s.pki.Seq())
+	}
+	if seq := s.pki.Seq(); seq != s.published {
+		s.published = seq
+		s.log.Info("names and keys changed", "seq", seq)
 		s.hub.PublishAll()
 	}
 }

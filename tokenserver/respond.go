@@ -26,6 +26,7 @@ func (s *Server) handle(h handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("Date", s.now().UTC().Format(http.TimeFormat)) // by the clock that everything else goes by
 		w.Header().Set(protocol.HeaderTrust, strconv.FormatInt(s.pki.Seq(), 10))
 		limitBody(w, r)
 		err := call(h, w, r)

@@ -77,6 +77,8 @@ type Server struct {
 
 	rpListener, deviceListener net.Listener
 	rpTLS, deviceTLS           *tls.Config
+	// published is the trust statement that was told last. Only watch uses it.
+	published int64
 	// stopping ends every wait.
 	stopping chan struct{}
 }
@@ -101,6 +103,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err := c.PKI.Present(s.issuer, s.deviceURL, c.TLS != nil); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	s.published = c.PKI.Seq()
 	if err := s.wire(ctx, c); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

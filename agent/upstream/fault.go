@@ -57,6 +57,9 @@ func proxyKind(err error) (Kind, bool) {
 		if refusal.status == http.StatusProxyAuthRequired || refusal.status == http.StatusUnauthorized {
 			return ProxyAuth, true
 		}
+		if refusal.status >= http.StatusInternalServerError {
+			return ServerUnreachable, true // it would, and cannot
+		}
 		return ProxyRefused, true
 	}
 	if is[*proxyPasswordError](err) {

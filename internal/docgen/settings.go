@@ -58,15 +58,20 @@ func settings(md *strings.Builder, text string) {
 	put("")
 }
 
-// paragraph renders comments. Lines that are set in are items of a list.
+// paragraph renders comments. Lines that are set in stay as they are.
 func paragraph(comment []string) string {
 	var md strings.Builder
+	kept := false
 	for _, line := range comment {
-		if strings.HasPrefix(line, "  ") {
-			md.WriteString("\n- " + escape(strings.TrimSpace(line)) + "\n")
-			continue
+		in := strings.HasPrefix(line, "  ")
+		if in != kept {
+			md.WriteString("\n") // Markdown wants it before a block, and after
 		}
-		md.WriteString(escape(line) + "\n")
+		if kept = in; kept {
+			md.WriteString("  " + line + "\n")
+		} else {
+			md.WriteString(escape(line) + "\n")
+		}
 	}
 	return md.String() + "\n"
 }

@@ -45,6 +45,7 @@ func TestRenewSurvivesAKillAtItsSteps(t *testing.T) {
 	d.defineForeignIndex()
 	d.start()
 	d.enroll(s.link())
+	s.learned(d) // which is no step of a renewal
 	renew := func(n int) (after string, killed bool, steps int) {
 		d.proc.kill()
 		tr := d.startTraced()

@@ -441,3 +441,44 @@ func (d *device) tokenFile(s *server, token, name string) {
 		d.tb.Fatal(err)
 	}
 }
+
+// TestFleetFollowsItsServer: a machine that is online hears of the server's next
+// root and key, and one that was off for all of it comes back by itself. The server
+// does not forget that machines depend on what it wants to retire.
+func TestFleetFollowsItsServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	token := s.machineToken(2).text("token")
+	online, laptop := newDevice(t), newDevice(t)
+	for _, d := range []*device{online, laptop} {
+		d.fleet(s, token)
+		d.start()
+		d.waitReported()
+	}
+	id := laptop.machine()["id"].(string)
+	laptop.proc.stop()
+	s.command("", "tls-root", "prepare").ok(t)
+	// Nothing tells a machine but its own next call.
+	online.proc.stop()
+	online.start()
+	online.waitReported()
+	if a := s.command("", "tls-root", "retire", "--json").want(t, 1); a.code() != "devices_behind" || !strings.Contains(a.stdout, id) {
+		t.Errorf("while the laptop does not know the next root: %s", a.stdout)
+	}
+	s.command("", "tls-root", "switch").ok(t)
+	s.command("", "issuer-key", "rotate").ok(t)
+	s.command("", "tls-root", "retire", "--force").ok(t)
+	for _, d := range []*device{online, laptop} {
+		if d == online {
+			d.proc.stop()
+		}
+		d.start()
+		d.waitReported()
+		if c := d.check("machine"); c["status"] != "ok" {
+			t.Errorf("doctor says %v", c)
+		}
+	}
+	if list := s.machines(); len(list) != 2 {
+		t.Errorf("the operator sees %v", list)
+	}
+}

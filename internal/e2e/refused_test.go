@@ -27,7 +27,7 @@ func TestRefusedLinks(t *testing.T) {
 		{"unknown token", replaceParam(good, "token", strings.Repeat("a", 26)), "token_unknown"},
 		{"used token", used, "token_used"},
 		{"expired token", expired, "token_expired"},
-		{"another server's root", replaceParam(good, "ca", "sha256:"+strings.Repeat("A", 43)), "server_unreachable"},
+		{"another server's root", replaceParam(good, "ca", "sha256:"+strings.Repeat("A", 43)), "intercepted"},
 		{"nobody there", replaceParam(good, "server", "https://127.0.0.1:1"), "server_unreachable"},
 	} {
 		a := d.cli(pin+"\n", "enroll", c.link, "--pin-stdin")

@@ -35,14 +35,19 @@ func changelog(out io.Writer, format string, building release) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", changelogFile, err)
 	}
-	write, ok := map[string]func(io.Writer, release){"deb": debEntry, "yaml": yamlEntry, "appstream": appstreamEntry}[format]
-	if !ok {
+	write := entry(format)
+	if write == nil {
 		return fmt.Errorf("no changelog format %q", format)
 	}
 	for _, r := range list {
 		write(out, r)
 	}
 	return nil
+}
+
+// entry writes one release in a format; nil is a format that there is not.
+func entry(format string) func(io.Writer, release) {
+	return map[string]func(io.Writer, release){"deb": debEntry, "yaml": yamlEntry, "appstream": appstreamEntry}[format]
 }
 
 // releases reads the file, newest first. What is not released takes the version

@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-const usage = `usage: packaging changelog deb|yaml|appstream NAME VERSION CONTACT
+const usage = `usage: packaging version GIT-DESCRIBE
+       packaging changelog deb|yaml|appstream NAME VERSION CONTACT
        packaging needs deb|rpm PROGRAM...
        packaging copyright|notices PROGRAM...
        packaging sbom CYCLONEDX-GOMOD NAME VERSION PROGRAM...
@@ -29,6 +30,12 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	switch {
+	case len(args) == 2 && args[0] == "version":
+		text, err := version(args[1])
+		if err == nil {
+			_, err = fmt.Fprintln(out, text)
+		}
+		return err
 	case len(args) == 5 && args[0] == "changelog":
 		now, err := sourceDate()
 		if err != nil {

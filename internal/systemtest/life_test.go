@@ -194,8 +194,12 @@ countersign-server evidence verify /root/answer.json --ca /var/lib/countersign-s
 	}
 }
 
-// clickOpen clicks the button of the notification that is on the screen.
-func (m *machine) clickOpen() {
+// clickOpen clicks the button of the notification of a request.
+func (m *machine) clickOpen() { m.t.Helper(); m.clickButton(56) }
+
+// clickButton clicks a button of the notification that is on the screen, whose
+// middle is so far from the right edge.
+func (m *machine) clickButton(right int) {
 	m.t.Helper()
 	var window map[string]int
 	m.within(seconds(10), "a notification is on the screen", func() bool {
@@ -204,7 +208,7 @@ func (m *machine) clickOpen() {
 		return window["WIDTH"] > 100
 	})
 	m.t.Logf("the notification is at %v", window)
-	m.runAs("alice", fmt.Sprintf("sleep 0.5; xdotool mousemove %d %d sleep 0.2 click 1", window["X"]+window["WIDTH"]-56, window["Y"]+window["HEIGHT"]-31))
+	m.runAs("alice", fmt.Sprintf("sleep 0.5; xdotool mousemove %d %d sleep 0.2 click 1", window["X"]+window["WIDTH"]-right, window["Y"]+window["HEIGHT"]-31))
 }
 
 // geometry reads the largest window that xdotool tells of.

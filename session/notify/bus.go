@@ -111,8 +111,24 @@ func (c *connection) subscribe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.conn.AddMatchSignalContext(ctx, dbus.WithMatchInterface(bus), dbus.WithMatchSender(bus),
+	err = c.conn.AddMatchSignalContext(ctx, dbus.WithMatchInterface(bus), dbus.WithMatchSender(bus),
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, service))
+	if err != nil {
+		return err
+	}
+	// Some daemons tell everybody of everybody's notifications: it must be known
+	// who the daemon is before anything of ours is shown, or its word about others
+	// counts as forged.
+	err = c.whoServes(ctx)
+	if e, ok := errors.AsType[dbus.Error](err); ok && e.Name == bus+".Error.NameHasNoOwner" {
+		return nil
+	}
+	return err
+}
+
+// whoServes records who owns the name of the daemon.
+func (c *connection) whoServes(ctx context.Context) error {
+	return c.call(ctx, c.conn.BusObject(), bus+".GetNameOwner", service).Store(&c.owner)
 }
 
 // update brings the screen in line with what is wanted.
@@ -176,7 +192,7 @@ func (c *connection) stand(ctx context.Context, note Note) error {
 	// Whoever owned the name when it answered is the one to believe. Had the
 	// name changed hands meanwhile, a signal saying so is on its way and
 	// everything is shown again.
-	return c.call(ctx, c.conn.BusObject(), bus+".GetNameOwner", service).Store(&c.owner)
+	return c.whoServes(ctx)
 }
 
 func newKey() string {

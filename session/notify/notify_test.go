@@ -41,10 +41,17 @@ func (l *logs) has(text string) bool {
 
 func start(t *testing.T) (*testenv.Desktop, *notify.Notifier, *logs) {
 	t.Helper()
+	return startWith(t, "")
+}
+
+// startWith is start with a second button of that name.
+func startWith(t *testing.T, decline string) (*testenv.Desktop, *notify.Notifier, *logs) {
+	t.Helper()
 	t.Parallel()
 	d := testenv.StartDesktop(t)
 	l := &logs{}
 	n := notify.New(d.BusAddress, slog.New(slog.NewTextHandler(l, nil)))
+	n.Words.Decline = decline
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); n.Run(ctx) }()
@@ -114,10 +121,34 @@ func TestForgedClicksAreDropped(t *testing.T) {
 	waitOpen(t, n)
 }
 
+// TestWhatIsSaidOfOthersIsNotForged: some daemons tell everybody of everybody's
+// notifications, also a program that has shown none.
+func TestWhatIsSaidOfOthersIsNotForged(t *testing.T) {
+	d, n, l := start(t)
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	d.WaitNotification()
+	n.Withdraw()
+	d.WaitNoNotification()
+	d.StopDaemon()
+	daemon := &fakeDaemon{caps: []string{"actions"}}
+	daemon.serve(t, d.BusAddress)
+	daemon.emit(t, "ActionInvoked", uint32(3), "of another program")
+	daemon.emit(t, "NotificationClosed", uint32(3), uint32(2))
+	// When the click on ours has arrived, what came before is read.
+	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	ours := daemon.waitNote(t, 1)
+	testenv.WaitMeant()
+	daemon.emit(t, "ActionInvoked", uint32(7), ours.actions[0])
+	waitOpen(t, n)
+	if l.has("stranger") {
+		t.Error("the daemon was taken for a stranger")
+	}
+}
+
 // TestStaleAndForeignIDs has the daemon itself say ten thousand times that
 // something was clicked on that is not what stands on the screen.
 func TestStaleAndForeignIDs(t *testing.T) {
-	d, n, l := start(t)
+	d, n, l := startWith(t, "Later")
 	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"actions"}}
 	daemon.serve(t, d.BusAddress)
@@ -134,9 +165,12 @@ func TestStaleAndForeignIDs(t *testing.T) {
 		daemon.emit(t, "ActionInvoked", uint32(0), "")                                // none
 		daemon.emit(t, "ActionInvoked", uint32(7), fmt.Sprintf("open-%032x", 1000+i)) // guessed
 	}
+	// The other button is last: when that has arrived, all before it is read.
+	daemon.emit(t, "ActionInvoked", uint32(7), stands.actions[2])
+	<-n.Declines()
 	daemon.emit(t, "NotificationClosed", uint32(7), uint32(2))
 	daemon.emit(t, "ActionInvoked", uint32(7), stands.actions[0]) // closed
-	testenv.WaitMeant()                                           // the end above is read, and what stood there was no new one
+	testenv.WaitMeant()                                           // both are read, and what stood there was no new one
 	again := offer(3)
 	if again.replaces != 0 {
 		t.Errorf("what was closed is replaced: %d", again.replaces)

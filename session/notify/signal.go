@@ -34,7 +34,7 @@ func (c *connection) ownerChanged(body []any) {
 	if dbus.Store(body, &name, &before, &now) != nil || name != service || now == c.owner {
 		return
 	}
-	*c = connection{n: c.n, conn: c.conn}
+	*c = connection{n: c.n, conn: c.conn, owner: now}
 	if now == "" {
 		c.n.log.Info("the notification daemon is away")
 		// At first nothing is called: a call would make the bus start one,

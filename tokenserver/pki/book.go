@@ -106,12 +106,13 @@ func (a *Authority) readBook(r *ring) error {
 	if err != nil {
 		return fmt.Errorf("pki: %s: %w", a.path(fileBook), err)
 	}
-	a.note()
 	return nil
 }
 
-// note remembers which book was read.
-func (a *Authority) note() {
+// keep makes what was read the present state. The caller holds the lock, so that the
+// book has not changed since.
+func (a *Authority) keep(r *ring) {
+	a.now.Store(r)
 	if info, err := os.Stat(a.path(fileBook)); err == nil {
 		a.seen.Store(&info)
 	}
@@ -219,27 +220,37 @@ func keyID(id *identity) string {
 	return kid
 }
 
-// Refresh reads the directory again where its book has changed, and reports
-// whether it has.
-func (a *Authority) Refresh() (bool, error) {
+// Refresh reads the directory again where its book has changed.
+func (a *Authority) Refresh() error {
+	if current, err := a.current(); current || err != nil {
+		return err
+	}
+	unlock, err := a.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if current, err := a.current(); current || err != nil {
+		return err // somebody was faster
+	}
+	r, err := a.read()
+	if err != nil {
+		return err
+	}
+	a.keep(r)
+	return nil
+}
+
+// current reports whether the book is the one that was read last, or there is none.
+func (a *Authority) current() (bool, error) {
 	info, err := os.Stat(a.path(fileBook))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && a.noted(info) {
-		return false, nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("pki: %w", err)
 	}
-	unlock, err := a.lock()
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	r, err := a.read()
-	if err != nil {
-		return false, err
-	}
-	a.now.Store(r)
-	return true, nil
+	return a.noted(info), nil
 }
 
 // change makes one change to what the directory holds. Where f returns an error
@@ -275,6 +286,6 @@ func (a *Authority) change(f func(r *ring) error) error {
 	if r, err = a.read(); err != nil {
 		return err
 	}
-	a.now.Store(r)
+	a.keep(r)
 	return nil
 }

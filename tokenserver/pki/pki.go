@@ -77,11 +77,16 @@ func Open(dir string) (*Authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.now.Store(r)
+	a.keep(r)
 	return a, nil
 }
 
-func (a *Authority) ring() *ring { return a.now.Load() }
+// ring is what the directory holds now. What has changed and cannot be read does not
+// count yet, which Refresh says to whoever can tell somebody.
+func (a *Authority) ring() *ring {
+	_ = a.Refresh()
+	return a.now.Load()
+}
 
 func (a *Authority) path(name string) string { return filepath.Join(a.dir, name) }
 

@@ -52,7 +52,15 @@ type Server struct {
 // Start starts a server in a new directory. The zero policy is the default.
 func Start(tb testing.TB, policy enroll.Policy) *Server {
 	tb.Helper()
-	s := &Server{Dir: tb.TempDir(), tb: tb, policy: policy, listen: "127.0.0.1:0", device: "127.0.0.1:0"}
+	return StartIn(tb, tb.TempDir(), policy, 0)
+}
+
+// StartIn is Start with a directory, which may hold keys, and a clock that is ahead by
+// so much.
+func StartIn(tb testing.TB, dir string, policy enroll.Policy, ahead time.Duration) *Server {
+	tb.Helper()
+	s := &Server{Dir: dir, tb: tb, policy: policy, listen: "127.0.0.1:0", device: "127.0.0.1:0"}
+	s.Skip(ahead)
 	own, err := sqlite.Open(context.Background(), s.database())
 	if err != nil {
 		tb.Fatal(err)
