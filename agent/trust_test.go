@@ -128,8 +128,8 @@ func TestRequestsOfEitherName(t *testing.T) {
 func TestUntrustedFetchTellsNothing(t *testing.T) {
 	k := newKit(t)
 	seen := make(chan *http.Request, 8)
-	var srv *httptest.Server
-	srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen <- r
 		_, _ = w.Write([]byte("<html>log in first</html>"))
 	}))
@@ -172,8 +172,8 @@ func TestStatementIsFetchedOnceAndWhenAnnounced(t *testing.T) {
 	fetched := make(chan string, 8)
 	seq := make(chan int64, 1)
 	seq <- 1
-	var srv *httptest.Server
-	srv = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(nil)
+	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := <-seq
 		seq <- now
 		w.Header().Set(protocol.HeaderTrust, string(rune('0'+now)))
@@ -185,7 +185,7 @@ func TestStatementIsFetchedOnceAndWhenAnnounced(t *testing.T) {
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
-	}))
+	})
 	srv.StartTLS()
 	defer srv.Close()
 	client, err := upstream.ForDevice(srv.URL, srv.Certificate().Raw, tls.Certificate{})

@@ -193,10 +193,11 @@ func TestEverySettingHasItsReason(t *testing.T) {
 // TestNoServiceStaysAway: a program of Go's that panics, or that the watchdog ends,
 // has the exit status of wrong usage.
 func TestNoServiceStaysAway(t *testing.T) {
-	for _, part := range []string{systemd.Agent, systemd.Server, systemd.User} {
+	for _, part := range []string{systemd.Agent, systemd.Server, systemd.Session, systemd.User} {
 		for _, f := range systemd.Files(part, "/usr/bin") {
 			text := string(f.Data)
-			if strings.Contains(text, "\nWatchdogSec=") && (!strings.Contains(text, "\nRestart=always\n") || strings.Contains(text, "RestartPrevent")) {
+			watched := strings.Contains(text, "\nWatchdogSec=")
+			if watched && !strings.Contains(text, "\nRestart=always\n") || strings.Contains(text, "RestartPrevent") {
 				t.Errorf("%s is not always started again", f.Name)
 			}
 		}

@@ -163,7 +163,7 @@ func listenerURL(asked string, l net.Listener) (string, error) {
 		return "", err
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return "", fmt.Errorf("%s names no host that others can reach: give the URL", asked)
+		return "", fmt.Errorf("%s names no host that others can reach: give the issuer and the device URL", asked)
 	}
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	return "https://" + net.JoinHostPort(host, port), err

@@ -31,7 +31,9 @@ func (c *cli) serveCommand() *cobra.Command {
 		Short: "Run the server",
 		Long: "Run the server. A directory that does not exist is made, with keys, certificates and database.\n" +
 			"Clients trust DIR/ca.pem. SIGTERM ends the server. Each flag may stand in the configuration\n" +
-			"file instead, in the table [serve]; a flag wins.",
+			"file instead, in the table [serve]; a flag wins.\n\n" +
+			"HOST names this server to others, unless --issuer and --device-url do. \"ready\" is printed\n" +
+			"when both listeners answer.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conf, err := readConfig(f.config)
@@ -56,7 +58,7 @@ func (c *cli) serveCommand() *cobra.Command {
 	flags.StringVar(&f.DeviceURL, "device-url", "", "where devices reach the device API (default: that of --device-listen)")
 	flags.StringVar(&f.TLSCert, "tls-cert", "", "TLS certificate chain, PEM, that system roots vouch for")
 	flags.StringVar(&f.TLSKey, "tls-key", "", "its key, PEM")
-	flags.StringVar(&f.config, "config", "", "configuration file, TOML")
+	flags.StringVar(&f.config, "config", "", "configuration `file`, TOML")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	return cmd
 }

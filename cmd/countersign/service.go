@@ -21,15 +21,38 @@ type serviceFlags struct {
 	root                string
 }
 
+const serviceLong = `Install countersignd, the service that keeps the keys, where no package has done so; start and
+stop it, and say how it stands. With a package, install and uninstall refuse and name it.
+
+The two programs, countersign and countersignd, are taken from the directory that this one is
+started from. Without --user the service is the system's, which takes an administrator:
+
+  sudo ./countersign service install --dry-run     what it would do, step by step
+  sudo ./countersign service install
+  countersign service status`
+
+// serviceLongs are of its words, where one line does not say it.
+func serviceLongs() map[string]string {
+	return map[string]string{
+		"install": `Copy the programs, make the service's user, define the service and its socket, and start it. Done
+again from the directory of another version it upgrades in place; interrupted, it is done again.
+Files that somebody changed stay, and the new ones are put beside them with .new at the end.`,
+		"uninstall": `Undo what install did, by its record. It asks whether the keys go too: only "yes" is a yes, and
+without a terminal they stay. Servers are not told: countersign unenroll does that, before.`,
+		"status": `Show how the service stands: what the init system says, and what the service says itself.
+Exit status 0 where it answers, 3 where it is not installed, 4 where it does not answer.`,
+	}
+}
+
 func (a *app) serviceCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "service", Short: "Install, start and look after the service on this computer", Args: usage(cobra.NoArgs),
+		Use: "service", Short: "Install, start and look after the service on this computer", Long: serviceLong, Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	f := &serviceFlags{}
 	word := func(use, short string, run func(context.Context, *serviceFlags) error) *cobra.Command {
 		c := &cobra.Command{
-			Use: use, Short: short, Args: usage(cobra.NoArgs),
+			Use: use, Short: short, Long: serviceLongs()[use], Args: usage(cobra.NoArgs),
 			RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f) },
 		}
 		c.Flags().BoolVar(&f.user, "user", false, "the service of this user alone, without an administrator")

@@ -11,10 +11,16 @@ import (
 	"countersign/session"
 )
 
+const sessionLong = `Show a notification for each request that waits, and the prompt that answers it. One runs in
+each login session: the desktop starts it (countersign-session.service, or its autostart). It
+waits for the service where that is not there, and prints "ready" once it knows what is pending.
+
+On a machine without a desktop, in a terminal: countersign session --prompt terminal`
+
 func (a *app) sessionCommand() *cobra.Command {
 	cfg := session.Config{}
 	cmd := &cobra.Command{
-		Use: "session", Short: "Show prompts in this login session", Args: usage(cobra.NoArgs),
+		Use: "session", Short: "Show prompts in this login session", Long: sessionLong, Args: usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			modes := []string{session.Auto, session.Desktop, session.TerminalOnly}
 			if !slices.Contains(modes, cfg.Prompt) {

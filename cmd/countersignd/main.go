@@ -38,11 +38,19 @@ func main() {
 	os.Exit(1)
 }
 
+const long = `Keep the keys and answer for them: receive approval requests from Token Servers, have the
+security chip sign what a person decided, and serve the programs of local users at a unix
+socket. It opens no network port.
+
+systemd starts it; where it cannot do its work it stays, and countersign status says why. Flags
+win over the configuration files.`
+
 func command() *cobra.Command {
 	var f flags
 	cmd := &cobra.Command{
 		Use:           "countersignd",
 		Short:         "Keep the keys and answer for them",
+		Long:          long,
 		Version:       version.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -44,6 +45,23 @@ func TestEveryCodeIsDocumented(t *testing.T) {
 	}
 	if codes < 60 {
 		t.Errorf("found only %d codes", codes)
+	}
+}
+
+// TestClassesArePublishedOnce holds the table of what each class stands against in
+// README.md to that in the threat model: nobody is promised more there.
+func TestClassesArePublishedOnce(t *testing.T) {
+	row := regexp.MustCompile(`(?m)^\| (?:class|C[0-3]) \| .*$`)
+	var tables [2][]string
+	for i, name := range []string{"README.md", "docs/threat-model.md"} {
+		doc, err := os.ReadFile(filepath.Join(root, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables[i] = row.FindAllString(string(doc), -1)
+	}
+	if len(tables[0]) != 5 || !slices.Equal(tables[0], tables[1]) {
+		t.Errorf("README.md has\n%s\nand docs/threat-model.md\n%s", strings.Join(tables[0], "\n"), strings.Join(tables[1], "\n"))
 	}
 }
 
