@@ -128,8 +128,7 @@ func TestRequestsOfEitherName(t *testing.T) {
 func TestUntrustedFetchTellsNothing(t *testing.T) {
 	k := newKit(t)
 	seen := make(chan *http.Request, 8)
-	srv := httptest.NewUnstartedServer(nil)
-	srv.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		seen <- r
 		_, _ = w.Write([]byte("<html>log in first</html>"))
 	}))
