@@ -21,6 +21,12 @@ import (
 // its notifications (sd_notify(3)).
 func Managed() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
 
+// ExitConfig is the exit status that says to a service manager that a program was
+// started or configured wrongly, so that starting it again is of no use: the units
+// hold it (EX_CONFIG of sysexits.h). Wrong usage is 2 to a person, which to a service
+// manager could be a panic of Go's as well.
+const ExitConfig = 78
+
 // Ready tells the service manager that the program serves now.
 func Ready() error { return notify(daemon.SdNotifyReady) }
 

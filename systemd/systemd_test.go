@@ -3,6 +3,7 @@ package systemd_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -191,13 +192,16 @@ func TestEverySettingHasItsReason(t *testing.T) {
 }
 
 // TestNoServiceStaysAway: a program of Go's that panics, or that the watchdog ends,
-// has the exit status of wrong usage.
+// has the exit status of wrong usage to a person, which so must not keep it away.
 func TestNoServiceStaysAway(t *testing.T) {
 	for _, part := range []string{systemd.Agent, systemd.Server, systemd.Session, systemd.User} {
 		for _, f := range systemd.Files(part, "/usr/bin") {
 			text := string(f.Data)
-			watched := strings.Contains(text, "\nWatchdogSec=")
-			if watched && !strings.Contains(text, "\nRestart=always\n") || strings.Contains(text, "RestartPrevent") {
+			if !strings.Contains(text, "\nWatchdogSec=") {
+				continue
+			}
+			only := fmt.Sprintf("\nRestart=always\nRestartPreventExitStatus=%d\n", systemd.ExitConfig)
+			if !strings.Contains(text, only) || strings.Count(text, "RestartPrevent") != 1 {
 				t.Errorf("%s is not always started again", f.Name)
 			}
 		}

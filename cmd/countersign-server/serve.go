@@ -38,11 +38,11 @@ func (c *cli) serveCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conf, err := readConfig(f.config)
 			if err != nil {
-				return ran{err}
+				return misconfigured(ran{err})
 			}
 			where := f.over(conf.Serve)
 			if where.Data == "" || where.Listen == "" || where.DeviceListen == "" {
-				return errors.New("where to serve is missing: give --data, --listen and --device-listen, or set them in the table [serve] of the --config file")
+				return misconfigured(errors.New("where to serve is missing: give --data, --listen and --device-listen, or set them in the table [serve] of the --config file"))
 			}
 			c.data = where.Data
 			return do(func(ctx context.Context, _ []string) error {
@@ -61,6 +61,16 @@ func (c *cli) serveCommand() *cobra.Command {
 	flags.StringVar(&f.config, "config", "", "configuration `file`, TOML")
 	cmd.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	return cmd
+}
+
+// misconfigured has a service manager know that starting again is of no use.
+func misconfigured(err error) error {
+	if !systemd.Managed() {
+		return err
+	}
+	f := explain(err)
+	f.exit = systemd.ExitConfig
+	return ran{errors.Join(f, systemd.Status(f.message))}
 }
 
 func (c *cli) serve(ctx context.Context, s *state, conf config, f serveConfig) error {

@@ -16,6 +16,7 @@ import (
 
 	"countersign/agent/settings"
 	"countersign/internal/version"
+	"countersign/systemd"
 )
 
 // usageError is answered with exit status 2.
@@ -32,7 +33,9 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Fprintln(os.Stderr, "countersignd:", err)
-	if _, ok := errors.AsType[usageError](err); ok {
+	if _, ok := errors.AsType[usageError](err); ok && systemd.Managed() {
+		os.Exit(systemd.ExitConfig)
+	} else if ok {
 		os.Exit(2)
 	}
 	os.Exit(1)

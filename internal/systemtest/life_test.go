@@ -254,3 +254,18 @@ systemctl list-units --all --no-legend '*countersign*'`)
 		m.t.Errorf("after the purge there is still\n%s", left)
 	}
 }
+
+// TestServerWithoutConfiguration: one that nobody has told where to listen says so
+// and stays away, and does not try once a second.
+func TestServerWithoutConfiguration(t *testing.T) {
+	m := boot(t)
+	m.install("countersign-server")
+	out, err := m.try("systemctl start countersign-server.service")
+	if err == nil {
+		t.Errorf("it started: %s", out)
+	}
+	<-time.After(3 * time.Second)
+	if out := m.run("systemctl show -P ActiveState -P NRestarts countersign-server.service; systemctl status countersign-server.service || true"); !strings.HasPrefix(out, "failed\n0\n") || !strings.Contains(out, "where to serve is missing") {
+		t.Errorf("systemd says %s", out)
+	}
+}
