@@ -81,6 +81,7 @@ soak: ## kill service and server KILLS times each under load; the log is kept in
 	COUNTERSIGN_SOAK='$(KILLS)' COUNTERSIGN_DECISIONS='$(DECISIONS)' COUNTERSIGN_SEED='$(SEED)' \
 		$(GO) test -race -count=1 -timeout 2h -v -parallel 1 -run '^(TestSoak|TestLostAnswers|TestOutages|TestLockedOut|Test.*Survives.*)$$' ./internal/e2e 2>&1 | tee soak.log
 	$(GO) test -count=1 -v -run '^TestShownIsWhatIsSigned$$' ./agent 2>&1 | tee -a soak.log
+	COUNTERSIGN_SOAK='$(KILLS)' $(GO) test -count=1 -v -run '^TestKilledAnywhere$$' ./installer 2>&1 | tee -a soak.log
 
 lint: ## check formatting, lint rules, vet and the import rules
 	@scripts/deps lint

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bufio"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -121,18 +120,6 @@ func startUnderTrace(tb testing.TB, log *logBuffer, calls, hold, program string,
 	return p, tr
 }
 
-// soaking says that tests take all the time they need.
-func soaking() bool { return os.Getenv("COUNTERSIGN_SOAK") != "" }
-
-// stride is how many steps on the next kill comes: one in a soak, which kills at
-// each; else some are left out, each time others.
-func stride(most int) int {
-	if soaking() {
-		return 1
-	}
-	return 1 + rand.IntN(most)
-}
-
 // TestEnrollmentSurvivesAKillAtEachStep: afterwards the enrollment is absent
 // or usable, on both sides.
 func TestEnrollmentSurvivesAKillAtEachStep(t *testing.T) {
@@ -142,7 +129,7 @@ func TestEnrollmentSurvivesAKillAtEachStep(t *testing.T) {
 	p := newPortal(t, s)
 	n, kills := 0, 0
 	for killed := true; killed; kills++ {
-		n += stride(8)
+		n += testenv.Stride(8)
 		user := fmt.Sprintf("user%d", n)
 		s.command("", "user", "add", user).ok(t)
 		d := newDevice(t)
@@ -273,7 +260,7 @@ func TestDecisionSurvivesAKillAtEachStep(t *testing.T) {
 	d.enroll(s.link())
 	n, undecided, decided := 0, 0, 0
 	for killed := true; killed; {
-		n += stride(3)
+		n += testenv.Stride(3)
 		d.proc.kill()
 		tr := d.startTraced()
 		tx := p.begin("login")

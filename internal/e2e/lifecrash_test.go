@@ -17,7 +17,7 @@ func someSteps(t *testing.T, n, few int) []int {
 	seed := rand.Uint64()
 	t.Logf("%d steps, seed %d", n, seed)
 	steps := rand.New(rand.NewPCG(seed, 0)).Perm(n)
-	if !soaking() && few < n {
+	if !testenv.Soaking() && few < n {
 		steps = steps[:few]
 	}
 	slices.Sort(steps)

@@ -377,7 +377,7 @@ func TestMachineSurvivesAKillAtEachStep(t *testing.T) {
 	s := startServer(t)
 	n, kills := 0, 0
 	for killed := true; killed; kills++ {
-		n += stride(12)
+		n += testenv.Stride(12)
 		made := s.machineToken(1)
 		d := newDevice(t)
 		d.plain = true

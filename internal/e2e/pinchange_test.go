@@ -161,7 +161,7 @@ func TestPINChangeSurvivesAKillAtEachStep(t *testing.T) {
 	present, next := pin, otherPIN
 	n, changed, unchanged := 0, 0, 0
 	for killed := true; killed; {
-		n += stride(5)
+		n += testenv.Stride(5)
 		d.proc.kill()
 		tr := d.startTraced()
 		d.connected()
