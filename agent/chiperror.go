@@ -20,7 +20,7 @@ type chipCase struct {
 }
 
 // reenrollHint is the way on where it is not known which profile it is about.
-const reenrollHint = "enroll again: on the server countersign-server enrollment create --user USER --replace DEVICE, and here countersign enroll LINK; countersign doctor names both"
+const reenrollHint = "enroll again: on the server countersign-server enrollment create --user USER --replace DEVICE --data DIR, and here countersign enroll LINK; countersign doctor names both"
 
 // chipCases are in the order of looking: whatever is an ErrUnavailable too
 // comes before it.
@@ -145,5 +145,5 @@ func reenroll(s state.Profile) string {
 	if s.ApprovalKey.Provider != kindTPM {
 		key = " --key " + s.ApprovalKey.Provider
 	}
-	return fmt.Sprintf("on the server: countersign-server enrollment create --user %s --replace %s, then here: countersign enroll LINK%s", s.User, s.Device, key)
+	return fmt.Sprintf("on the server: countersign-server enrollment create --user %s --replace %s --data DIR, then here: countersign enroll LINK%s", s.User, s.Device, key)
 }

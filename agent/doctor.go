@@ -119,7 +119,7 @@ func (p *profile) checkServer() ipc.Check {
 			}
 		}
 		if p.get().State == state.Suspended {
-			c.Cure = "ask the administrator of the server to look at it: countersign-server device resume " + p.get().Device + " lets it go on; if there is a copy of this computer, enroll again"
+			c.Cure = "ask the administrator of the server to look at it: countersign-server device resume " + p.get().Device + " --data DIR lets it go on; if there is a copy of this computer, enroll again"
 		}
 		if p.get().State == state.Revoked {
 			c.Cure = "ask for a new enrollment link, and: countersign enroll LINK; the old keys go with: countersign keys delete " + p.get().ID

@@ -75,8 +75,38 @@ func (l limits) admitCode(uid uint32, origin string, now time.Duration) error {
 // anything.
 const maxUnfinished = 4
 
+// maxProfiles and maxAllProfiles are how many enrollments a user may have, and all
+// users of the computer together: each takes room in the chip, and memory for good.
+// What is over counts until its keys are deleted.
+const (
+	maxProfiles    = 16
+	maxAllProfiles = 256
+)
+
+// admitProfile keeps a program of a user from filling the chip with enrollments that
+// came to something, at a server of its own.
+func (a *Agent) admitProfile(uid uint32) error {
+	all, own := 0, 0
+	for _, p := range a.all() {
+		all++
+		if p.get().UID == uid {
+			own++
+		}
+	}
+	switch {
+	case own >= maxProfiles:
+		return ipc.Errorf(ipc.CodeTooManyProfiles, "end one that you do not need: countersign profiles, and countersign unenroll PROFILE", "you have %d enrollments on this computer, and may have %d", own, maxProfiles)
+	case all >= maxAllProfiles:
+		return ipc.Errorf(ipc.CodeTooManyProfiles, "ask the administrator of this computer", "this computer has room for %d enrollments", maxAllProfiles)
+	}
+	return nil
+}
+
 // admitAttempt keeps a program of a user from filling the chip.
 func (a *Agent) admitAttempt(uid uint32) error {
+	if err := a.admitProfile(uid); err != nil {
+		return err
+	}
 	unfinished, err := a.cfg.State.Enrollments()
 	if err != nil {
 		a.cfg.Log.Error("some unfinished enrollments cannot be read", "error", err)

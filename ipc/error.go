@@ -85,6 +85,7 @@ const (
 	CodeStorage           = "storage_failed"
 	CodeUndelivered       = "decisions_undelivered"
 	CodeNotRenewable      = "key_not_renewable"
+	CodeTooManyProfiles   = "too_many_profiles"
 	CodeTooManyEnrolling  = "too_many_enrollments"
 	CodeRateLimited       = "rate_limited"
 	CodeDegraded          = "service_degraded"

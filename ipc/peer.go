@@ -132,16 +132,25 @@ func (c *peerConn) Close() error {
 	return err
 }
 
-// maxConns is how many connections one uid may hold open, so that no local
-// user can use up the service's descriptors and shut the others out.
-const maxConns = 64
+// No local user may use up the service's descriptors and shut the others out, nor
+// may one with the uids of many, such as those of their containers.
+const (
+	// maxConns is how many connections one uid may hold open.
+	maxConns = 64
+	// manyConns is how many all may hold together before each uid gets fewConns.
+	manyConns = 1024
+	fewConns  = 4
+	// allConns is more than that leaves anybody.
+	allConns = 4096
+)
 
 // peerListener asks the kernel about each caller at accept, and turns away
 // those it cannot name and those who hold too many connections already.
 type peerListener struct {
 	net.Listener
-	mu   sync.Mutex // guards open
+	mu   sync.Mutex // guards open and all
 	open map[uint32]int
+	all  int
 }
 
 func newPeerListener(l net.Listener) *peerListener {
@@ -179,12 +188,15 @@ func (l *peerListener) enter(uid uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[uid]++
-	return l.open[uid] <= maxConns
+	l.all++
+	own := l.open[uid]
+	return own <= maxConns && l.all <= allConns && (l.all <= manyConns || own <= fewConns)
 }
 
 func (l *peerListener) leave(uid uint32) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.all--
 	if l.open[uid]--; l.open[uid] == 0 {
 		delete(l.open, uid)
 	}

@@ -76,7 +76,7 @@ func (rt Route) serve(log *slog.Logger, w http.ResponseWriter, r *http.Request) 
 		writeError(w, Errorf(CodeForbidden, "", "the caller is unknown"))
 		return
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	r.Body = http.MaxBytesReader(w, inTime(w, r), maxBody)
 	v, err := rt.Handle(w, r, rt.Access.scope(peer))
 	if err != nil {
 		e := AsError(err)
@@ -88,6 +88,36 @@ func (rt Route) serve(log *slog.Logger, w http.ResponseWriter, r *http.Request) 
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(v)
 	}
+}
+
+// bodyTime is how long a caller may take to send a body.
+const bodyTime = 10 * time.Second
+
+// inTime is the body of a call, which must arrive soon. Once it has, the caller may
+// wait for the answer, or for a stream, as long as that takes.
+func inTime(w http.ResponseWriter, r *http.Request) io.ReadCloser {
+	if r.ContentLength == 0 {
+		return r.Body
+	}
+	c := http.NewResponseController(w)
+	if c.SetReadDeadline(time.Now().Add(bodyTime)) != nil {
+		return r.Body
+	}
+	return &timedBody{r.Body, func() { _ = c.SetReadDeadline(time.Time{}) }}
+}
+
+// timedBody says when it has been read to its end.
+type timedBody struct {
+	io.ReadCloser
+	over func()
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.over()
+	}
+	return n, err
 }
 
 // Decode reads a JSON body into v. Unknown members are refused: a caller that

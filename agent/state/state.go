@@ -63,10 +63,11 @@ func Open(root string) (*Dir, error) {
 	return d, nil
 }
 
-// Exists reports whether a service has used this directory.
+// Exists reports whether a service has used this directory, or may have: one that
+// cannot be looked into counts as used.
 func Exists(root string) bool {
 	_, err := os.Stat(filepath.Join(root, profilesDir))
-	return err == nil
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // Erase removes all there is in the directory, and the directory where its parent

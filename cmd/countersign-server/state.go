@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"countersign/protocol"
@@ -82,13 +84,34 @@ func openState(ctx context.Context, dir string) (*state, error) {
 }
 
 // checkWhole refuses a directory with a database but without its keys: new
-// ones would be those of another server, which no device knows.
+// ones would be those of another server, which no device knows. It refuses one of
+// something else, too: a mistyped path must not get a server's files among its own.
 func checkWhole(dir, database string) error {
 	if _, err := os.Stat(database); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return checkEmpty(dir)
 	}
 	if _, err := os.Stat(filepath.Join(dir, pki.FileCA)); errors.Is(err, fs.ErrNotExist) {
 		return keysMissing(dir + " has a database but no keys")
+	}
+	return nil
+}
+
+// checkEmpty refuses a directory that holds what no server has put there.
+func checkEmpty(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		// A first start that broke off leaves some of its keys.
+		ours := slices.Contains([]string{"lock", "serve.lock", fileServed, roots.Name, "lost+found"}, e.Name()) ||
+			filepath.Ext(e.Name()) == ".pem" || strings.HasPrefix(e.Name(), ".new-")
+		if !ours {
+			return failure{exitRefused, "not_a_server", fmt.Sprintf("%s is no directory of a server: it holds %s", dir, e.Name()), "Name the server's own directory with --data, or one that is empty or not there yet."}
+		}
 	}
 	return nil
 }

@@ -128,7 +128,14 @@ func (c *cli) printTrust(t *trustJSON) {
 }
 
 func (d behindJSON) text() string {
-	return fmt.Sprintf("%s: %s of %s, agent %s, knows %d", d.ID, d.Name, d.User, d.Agent, d.Seq)
+	text := d.ID + ": " + d.Name
+	if d.User != "" {
+		text += " of " + d.User
+	}
+	if d.Agent != "" {
+		text += ", agent " + d.Agent
+	}
+	return fmt.Sprintf("%s, knows %d", text, d.Seq)
 }
 
 func (c *cli) trustMove() *cobra.Command {

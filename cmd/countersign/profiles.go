@@ -51,23 +51,29 @@ func (a *app) statusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.print(s, func() {
-				a.say("countersignd %s (%s service), keys in: %s", s.Version, s.Mode, s.Keys)
-				a.say("%s, %s waiting", count(s.Profiles, "profile"), count(s.Pending, "request"))
-				if s.MutedUntil != nil {
-					a.say("prompts are muted until %s", s.MutedUntil.Local().Format(time.DateTime))
-				}
-				if s.Quiet == ipc.QuietTooMany {
-					a.say("you are not prompted before %s: too many requests were denied or left unanswered; see: countersign requests", s.QuietUntil.Local().Format(time.DateTime))
-				}
-				for _, line := range policyLines(s.Policy) {
-					a.say("policy: %s", line)
-				}
-				for _, why := range s.Degraded {
-					a.say("degraded: %s", why)
-				}
-			})
+			return a.print(s, func() { a.sayStatus(s) })
 		},
+	}
+}
+
+func (a *app) sayStatus(s ipc.Status) {
+	if s.Keys == "" {
+		a.say("countersignd %s (%s service) cannot do its work, and knows nothing of your profiles until it can", s.Version, s.Mode)
+	} else {
+		a.say("countersignd %s (%s service), keys in: %s", s.Version, s.Mode, s.Keys)
+		a.say("%s, %s waiting", count(s.Profiles, "profile"), count(s.Pending, "request"))
+	}
+	if s.MutedUntil != nil {
+		a.say("prompts are muted until %s", s.MutedUntil.Local().Format(time.DateTime))
+	}
+	if s.Quiet == ipc.QuietTooMany {
+		a.say("you are not prompted before %s: too many requests were denied or left unanswered; see: countersign requests", s.QuietUntil.Local().Format(time.DateTime))
+	}
+	for _, line := range policyLines(s.Policy) {
+		a.say("policy: %s", line)
+	}
+	for _, why := range s.Degraded {
+		a.say("degraded: %s", why)
 	}
 }
 

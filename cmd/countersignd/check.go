@@ -38,6 +38,8 @@ func (f flags) checked() checked {
 		c.Errors = list
 	} else if err != nil {
 		c.Errors = append(c.Errors, settings.Problem{Message: err.Error()})
+	} else if err := f.loadAsService(); err != nil {
+		c.Errors = append(c.Errors, settings.Problem{Message: "you can read this, and the service cannot, which runs as the user " + serviceUser + ": " + err.Error() + "; make files 0644 and directories 0755"})
 	}
 	c.OK = len(c.Errors) == 0
 	return c
