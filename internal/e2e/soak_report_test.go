@@ -3,6 +3,7 @@ package e2e
 import (
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -101,23 +102,37 @@ func (s *soak) compareStores() {
 // has of them.
 func (s *soak) compareOutbox(db *sql.DB) {
 	s.tb.Helper()
+	for _, e := range s.outbox() {
+		var receipt string
+		err := db.QueryRow(`SELECT receipt FROM decisions WHERE transaction_id = ? AND compact = ?`, e.ID, e.Decision).Scan(&receipt)
+		if e.State == "queued" || err != nil || receipt != e.Receipt {
+			s.tb.Errorf("%s: the device has it as %s with receipt %.20q, the server has %.20q (%v)", e.ID, e.State, e.Receipt, receipt, err)
+		}
+	}
+}
+
+// outboxEntry is a decision as the device keeps it.
+type outboxEntry struct{ ID, Decision, State, Receipt string }
+
+func (s *soak) outbox() (list []outboxEntry) {
+	s.tb.Helper()
 	files, err := filepath.Glob(filepath.Join(s.device.profile().dir, "outbox", "*.json"))
 	if err != nil || len(files) == 0 {
 		s.tb.Fatalf("no outbox: %v", err)
 	}
 	for _, f := range files {
 		data, err := os.ReadFile(f)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it was old
+		}
+		var e outboxEntry
+		if err == nil {
+			err = json.Unmarshal(data, &e)
+		}
 		if err != nil {
 			s.tb.Fatal(err)
 		}
-		var e struct{ ID, Decision, State, Receipt string }
-		if err := json.Unmarshal(data, &e); err != nil {
-			s.tb.Fatal(err)
-		}
-		var receipt string
-		err = db.QueryRow(`SELECT receipt FROM decisions WHERE transaction_id = ? AND compact = ?`, e.ID, e.Decision).Scan(&receipt)
-		if e.State == "queued" || err != nil || receipt != e.Receipt {
-			s.tb.Errorf("%s: the device has it as %s with receipt %.20q, the server has %.20q (%v)", e.ID, e.State, e.Receipt, receipt, err)
-		}
+		list = append(list, e)
 	}
+	return list
 }

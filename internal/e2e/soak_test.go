@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -140,6 +141,11 @@ func (s *soak) settle() {
 	}
 	s.check()
 	s.looseEnds()
+	// The relying party knows the end before the device does, whose answer may have
+	// been lost with a kill.
+	testenv.Eventually(s.tb, "the device to hear of all its decisions", func() bool {
+		return !slices.ContainsFunc(s.outbox(), func(e outboxEntry) bool { return e.State == "queued" })
+	})
 	s.device.proc.stop()
 	s.server.proc.stop()
 	s.compareStores()
