@@ -84,7 +84,7 @@ func readConfig(path string) (c config, err error) {
 		return c, failure{exitRefused, problem.BadConfig, "configuration: " + err.Error(), ""}
 	}
 	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(&c); err != nil {
-		return c, failure{exitRefused, problem.BadConfig, fmt.Sprintf("configuration %s: %s", path, tomlDetail(err)), "See docs/countersign-server.toml for what there is."}
+		return c, failure{exitRefused, problem.BadConfig, fmt.Sprintf("configuration %s: %s", path, tomlDetail(err)), "See countersign-server.toml(5) for what there is; a table's heading, such as [serve], goes before its settings."}
 	}
 	return c, c.validate()
 }

@@ -28,7 +28,11 @@ func (a *app) doctor(ctx context.Context) error {
 		for _, c := range checks {
 			a.say("%-4s  %-8s  %s", c.Status, c.Code, c.Detail)
 			if c.Cure != "" {
-				a.say("                mend it: %s", c.Cure)
+				label := "mend it"
+				if c.Status == ipc.CheckOK {
+					label = "if need be"
+				}
+				a.say("                %s: %s", label, c.Cure)
 			}
 		}
 	})
