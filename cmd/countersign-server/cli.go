@@ -22,8 +22,6 @@ type cli struct {
 	out, errOut io.Writer
 	data        string
 	json        bool
-	// looks is set for a command that changes nothing.
-	looks bool
 }
 
 // run runs the command and returns its exit status.
@@ -98,8 +96,6 @@ func group(use, short string, commands ...*cobra.Command) *cobra.Command {
 
 // withData gives a command --data, which it needs, and --json.
 func (c *cli) withData(cmd *cobra.Command) *cobra.Command {
-	// Who only looks must not make a server where a path is mistyped.
-	cmd.PreRun = func(cmd *cobra.Command, _ []string) { c.looks = slices.Contains([]string{"list", "show"}, cmd.Name()) }
 	cmd.Flags().StringVar(&c.data, "data", "", "the server's directory")
 	_ = cmd.MarkFlagRequired("data")
 	return c.withJSON(cmd)

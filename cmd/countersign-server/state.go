@@ -48,9 +48,6 @@ func (c *cli) withState(ctx context.Context, f func(*state) error) (err error) {
 	if err := becomeOwner(c.data); err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.data); c.looks && errors.Is(err, fs.ErrNotExist) {
-		return failure{exitRefused, "not_a_server", "there is no directory " + c.data, "Name the server's own directory with --data."}
-	}
 	s, err := openState(ctx, c.data)
 	if err != nil {
 		return err
