@@ -39,13 +39,3 @@ func (s *Socket) Listen() (net.Listener, error) {
 	}
 	return l, nil
 }
-
-// Path is where the socket is in the file system.
-func (s *Socket) Path() (string, error) {
-	l, err := s.Listen()
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}

@@ -37,9 +37,6 @@ func Status(text string) error {
 	return notify("STATUS=" + strings.Join(strings.Fields(text), " "))
 }
 
-// Stopping tells the service manager that the program ends.
-func Stopping() error { return notify(daemon.SdNotifyStopping) }
-
 func notify(state string) error {
 	// The environment stays as it is: nothing this program starts gets to
 	// notify in its place, since the units say NotifyAccess=main.

@@ -46,7 +46,6 @@ func TestNotifications(t *testing.T) {
 		want string
 	}{
 		{systemd.Ready, "READY=1"},
-		{systemd.Stopping, "STOPPING=1"},
 		{func() error { return systemd.Status("line one\nREADY=1\n  two") }, "STATUS=line one READY=1 two"},
 	} {
 		if err := c.send(); err != nil {

@@ -1,7 +1,6 @@
 package state_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,25 +12,8 @@ import (
 // TestCrashAtEachFileOperation kills a process before each operation on files
 // that it does, in turn, and looks at what the next start finds.
 func TestCrashAtEachFileOperation(t *testing.T) {
-	testenv.Need(t, "strace")
 	t.Parallel()
-	// strace counts the calls of each kind apart.
-	for call, least := range map[string]int{"mkdirat": 6, "openat": 30, "write": 15, "fsync": 25, "renameat": 12, "unlinkat": 5} {
-		t.Run(call, func(t *testing.T) {
-			t.Parallel()
-			n := 1
-			for killed := true; killed; n++ {
-				root := filepath.Join(t.TempDir(), "state")
-				var said map[string]int
-				said, killed = testenv.RunKilled(t, crashDir+"="+root, call, n)
-				afterCrash(t, fmt.Sprintf("killed before %s %d, after %v", call, n, said), root, said)
-			}
-			t.Logf("killed before each of %d", n-2)
-			if n-2 < least {
-				t.Errorf("only %d were seen: the tracer misses some", n-2)
-			}
-		})
-	}
+	testenv.KillAtEach(t, crashDir, map[string]int{"mkdirat": 6, "openat": 30, "write": 15, "fsync": 25, "renameat": 12, "unlinkat": 5}, afterCrash)
 }
 
 // afterCrash demands that what was said to be done is done, and that nothing

@@ -3,28 +3,17 @@ package state_test
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"testing"
 
 	"countersign/agent/state"
+	"countersign/internal/testenv"
 )
 
 // crashDir names the directory that a child of the tests works on until it is
 // killed.
 const crashDir = "COUNTERSIGN_CRASH_DIR"
 
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(crashDir); dir != "" {
-		// All file operations come from one thread, which is the one counted.
-		runtime.LockOSThread()
-		if err := live(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(testenv.RunOrLive(m, crashDir, live)) }
 
 // live is a short life of a state directory. What is printed has returned.
 func live(root string) error {

@@ -10,25 +10,22 @@ import (
 	"countersign/internal/testenv"
 )
 
-// previousVersion is the one whose agents and directories still work.
-const previousVersion = "v0.4.0"
-
 // previous builds the three binaries of the version before, and returns where they
 // are.
 func previous(t *testing.T) string {
 	t.Helper()
 	testenv.Need(t, "git")
-	out, err := exec.Command("git", "rev-parse", "--show-toplevel").Output()
+	root, err := filepath.Abs("../..")
 	if err != nil {
-		t.Skipf("this is no git repository: %v", err)
+		t.Fatal(err)
 	}
-	root := strings.TrimSpace(string(out))
-	if exec.Command("git", "-C", root, "rev-parse", "--verify", "--quiet", previousVersion+"^{commit}").Run() != nil {
-		t.Skipf("this needs the tag %s", previousVersion)
+	out, err := exec.Command(filepath.Join(root, "scripts", "previous-version")).Output()
+	if err != nil {
+		t.Skipf("this clone does not reach back to the version before: %v", err)
 	}
 	dir := t.TempDir()
 	script := `git -C "$1" archive "$2" | tar -x -C "$3" && cd "$3" && go build -o bin/ ./cmd/...`
-	cmd := exec.Command("sh", "-c", script, "sh", root, previousVersion, dir)
+	cmd := exec.Command("sh", "-c", script, "sh", root, strings.TrimSpace(string(out)), dir)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Run(); err != nil {
 		t.Fatal(err)

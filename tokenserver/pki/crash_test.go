@@ -2,7 +2,6 @@ package pki_test
 
 import (
 	"crypto/x509"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,24 +18,8 @@ import (
 // was said to be done is done, everything published can be verified, and the change
 // can be made to its end.
 func TestCrashAtEachFileOperation(t *testing.T) {
-	testenv.Need(t, "strace")
 	t.Parallel()
-	for call, least := range map[string]int{"write": 15, "fsync": 30, "renameat": 20, "unlinkat": 5} {
-		t.Run(call, func(t *testing.T) {
-			t.Parallel()
-			n := 1
-			for killed := true; killed; n++ {
-				dir := filepath.Join(t.TempDir(), "data")
-				var said map[string]int
-				said, killed = testenv.RunKilled(t, crashDir+"="+dir, call, n)
-				afterCrash(t, fmt.Sprintf("killed before %s %d, after %v", call, n, said), dir, said)
-			}
-			t.Logf("killed before each of %d", n-2)
-			if n-2 < least {
-				t.Errorf("only %d were seen: the tracer misses some", n-2)
-			}
-		})
-	}
+	testenv.KillAtEach(t, crashDir, map[string]int{"write": 15, "fsync": 30, "renameat": 20, "unlinkat": 5}, afterCrash)
 }
 
 func afterCrash(t *testing.T, when, dir string, said map[string]int) {

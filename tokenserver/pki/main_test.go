@@ -3,28 +3,17 @@ package pki_test
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
+	"countersign/internal/testenv"
 	"countersign/tokenserver/pki"
 )
 
 // crashDir names the directory that a child of the tests works on until it is killed.
 const crashDir = "COUNTERSIGN_PKI_CRASH_DIR"
 
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(crashDir); dir != "" {
-		// All file operations come from one thread, which is the one counted.
-		runtime.LockOSThread()
-		if err := live(dir); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { os.Exit(testenv.RunOrLive(m, crashDir, live)) }
 
 // step is a change of names or keys, and the word that is printed when it is made.
 type step struct {
