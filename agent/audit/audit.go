@@ -87,7 +87,7 @@ func (l *Log) open() error {
 		}
 	}
 	// From now on the file has its size, whatever happens.
-	return errors.Join(l.head.Sync(), syncDir(l.dir))
+	return errors.Join(l.head.Sync(), syncPath(l.dir))
 }
 
 // resume takes up the chain where it ends, and returns what is to be recorded
@@ -102,7 +102,7 @@ func (l *Log) resume(known head) (found []Event, err error) {
 			found = append(found, Event{Kind: KindMended, Detail: map[string]string{detailFile: torn}})
 		}
 	}
-	held := false // the log has the record that the head names
+	held := known == l.last // the log has the record that the head names
 	for _, s := range slices.Backward(l.segments) {
 		end, lines, err := s.end()
 		if err != nil {
@@ -117,11 +117,30 @@ func (l *Log) resume(known head) (found []Event, err error) {
 	}
 	switch {
 	case l.last.Seq == 0 && known.Seq == 0:
-		return append(found, Event{Kind: KindBegan}), nil
-	case known.Seq == 0 || !held:
-		found = append(found, Event{Kind: KindCut, Detail: known.detail()})
+		found = append(found, Event{Kind: KindBegan})
+	case known == head{} || !held:
+		return append(found, Event{Kind: KindCut, Detail: known.detail()}), nil
 	}
-	return found, nil
+	return found, l.catchUp(known)
+}
+
+// catchUp brings the head to the end of the log, where a crash between the two
+// left it behind. That of a log that begins names no record, and is there before
+// the first one.
+func (l *Log) catchUp(known head) error {
+	if known == l.last {
+		return nil
+	}
+	if n := len(l.segments); n > 0 {
+		// It was read, which does not mean that it would outlast a power cut.
+		if err := syncPath(l.segments[n-1].path); err != nil {
+			return fmt.Errorf("audit: %w", err)
+		}
+	}
+	if err := l.last.save(l.head); err != nil {
+		return fmt.Errorf("audit: %w", err)
+	}
+	return nil
 }
 
 // Close closes the files. Nothing is left to be written.
@@ -194,7 +213,7 @@ func (l *Log) room(seq uint64, n int) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := syncDir(l.dir); err != nil {
+	if err := syncPath(l.dir); err != nil {
 		return errors.Join(err, f.Close())
 	}
 	if l.file != nil {

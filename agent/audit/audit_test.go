@@ -204,6 +204,9 @@ func TestAnOlderHeadIsNoAlarm(t *testing.T) {
 	write(t, dir, 2)
 	put(t, filepath.Join(dir, "head"), old)
 	l := open(t, dir)
+	if r := verify(t, l); !r.OK {
+		t.Errorf("before anything is added: report %+v", r)
+	}
 	if err := l.Append(event(9)); err != nil {
 		t.Fatal(err)
 	}

@@ -113,10 +113,11 @@ func (s *segment) cutTorn(dir string) (name string, err error) {
 	return name, nil
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// syncPath makes a file or a directory durable, whoever wrote it.
+func syncPath(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(f.Sync(), f.Close())
 }
