@@ -292,7 +292,8 @@ func FuzzOpen(f *testing.F) {
 			t.Fatal(err)
 		}
 		r := verify(t, l)
-		honest := bytes.HasPrefix(whole, log) || bytes.HasPrefix(log, whole)
+		// Half a line alone is no log: it is put aside, and a new log begins.
+		honest := bytes.HasPrefix(whole, log) || bytes.HasPrefix(log, whole) || !bytes.Contains(log, []byte("\n"))
 		if r.OK && !honest {
 			t.Errorf("%q with the head %q verifies", log, kept)
 		}

@@ -1,39 +1,11 @@
 package audit_test
 
 import (
-	"fmt"
-	"os"
 	"testing"
 
 	"countersign/agent/audit"
 	"countersign/internal/testenv"
 )
-
-// crashDir names the directory that a child of the tests works on until it is
-// killed.
-const crashDir = "COUNTERSIGN_CRASH_DIR"
-
-func TestMain(m *testing.M) { os.Exit(testenv.RunOrLive(m, crashDir, live)) }
-
-// live is a short life of a log that is opened twice. What is printed has returned.
-func live(dir string) error {
-	for range 2 {
-		l, err := audit.Open(dir, clock())
-		if err != nil {
-			return err
-		}
-		for n := range 2 {
-			if err := l.Append(event(n)); err != nil {
-				return err
-			}
-			fmt.Println("appended")
-		}
-		if err := l.Close(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // TestCrashAtEachFileOperation kills a process before each operation on files
 // that it does, in turn: the next start finds a log that verifies before anything
