@@ -22,7 +22,9 @@ SEED      ?=
 TIMEOUT  ?= 14m
 # Which of the tests of test-system.
 RUN      ?= .
-export GO FUZZTIME
+# go.mod names the Go that brings the newest fixes; go fetches it where yours is older.
+GOTOOLCHAIN ?= auto
+export GO FUZZTIME GOTOOLCHAIN
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -X countersign/internal/version.version=$(VERSION)
@@ -123,7 +125,7 @@ shots: ## take the pictures of notifications and prompts in docs/images anew
 
 vuln: ## look for known vulnerabilities in what we link
 	@scripts/deps vuln
-	.tools/govulncheck ./...
+	@scripts/vuln
 
 demo: build ## the whole job on a software TPM; AUTO=1 answers by itself
 	@scripts/deps demo
