@@ -303,3 +303,23 @@ func TestStatusHasThePolicy(t *testing.T) {
 		t.Errorf("with one: %+v", p)
 	}
 }
+
+// TestHeldOffByAnyAddress: a server may have said where else it is before the policy
+// became stricter, and is not followed there.
+func TestHeldOffByAnyAddress(t *testing.T) {
+	k := newKit(t)
+	both := func(s *protocol.Trust) {
+		s.DeviceURLs = []string{"https://127.0.0.1:1", "https://elsewhere.example:1"}
+	}
+	if err := k.adopt(statement(t, k.server, 1, both, k.server)); err != nil {
+		t.Fatal(err)
+	}
+	k.agent.cfg.Policy = only(t, "server.example", "127.0.0.1")
+	if why := k.profile.locked(); why == nil || why.Code != ipc.CodeServerForbidden || !strings.Contains(why.Message, "elsewhere.example") {
+		t.Errorf("with a forbidden second address it is locked by %v", why)
+	}
+	k.agent.cfg.Policy = only(t, "server.example", "127.0.0.1", "elsewhere.example")
+	if why := k.profile.locked(); why != nil {
+		t.Errorf("with both addresses allowed it is locked by %v", why)
+	}
+}
