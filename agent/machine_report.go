@@ -118,6 +118,11 @@ func clean(s string, limit int) string {
 func (a *Agent) getInventory(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), chipTimeout)
 	defer cancel()
+	give, err := a.examining.take(ctx, s.Peer.UID)
+	if err != nil {
+		return nil, err
+	}
+	defer give()
 	out := ipc.Inventory{Version: a.cfg.Version, Mode: a.cfg.Mode, Chips: []ipc.Chip{}}
 	out.OS, out.OSVersion, out.Kernel = system()
 	for _, p := range a.chips {
