@@ -36,7 +36,7 @@ func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (
 	}
 	defer give()
 	checks := append(a.checkComputer(ctx), a.checkVerifiers(ctx, subject(s.Peer))...)
-	if c, ok := a.machine.check(); ok {
+	if c, ok := a.machine.check(a.administers(s)); ok {
 		checks = append(checks, c)
 	}
 	return append(checks, checkProfiles(ctx, a.visible(s))...), nil
