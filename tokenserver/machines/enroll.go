@@ -25,9 +25,6 @@ func (s *Service) Start(ctx context.Context, address string, req protocol.Machin
 	if s.Policy.Off {
 		return started, off()
 	}
-	if ok, again := s.guesses.Open(address, s.Now()); !ok {
-		return started, tooOften("too many tokens from this address were none", s.Now(), again)
-	}
 	e, find, err := s.candidate(req)
 	if err != nil {
 		return started, err
@@ -42,8 +39,7 @@ func (s *Service) Start(ctx context.Context, address string, req protocol.Machin
 		return err
 	})
 	if err != nil {
-		s.countGuess(address, err)
-		return started, err
+		return started, s.countGuess(address, err)
 	}
 	if !known {
 		// Nobody waits while certificates are looked at, and only who has what
@@ -62,10 +58,18 @@ func off() error {
 	return problem.New(protocol.ProblemMachinesOff, "this server enrolls no machines")
 }
 
-func (s *Service) countGuess(address string, err error) {
-	if p, ok := errors.AsType[*protocol.Problem](err); ok && p.Code == protocol.ProblemTokenUnknown {
-		s.guesses.Admit(address, s.Now())
+// countGuess tells an address with too many tokens that do not exist to wait. One that
+// exists is let in from there all the same: behind one router are many, and no number
+// of guesses finds a token.
+func (s *Service) countGuess(address string, err error) error {
+	p, ok := errors.AsType[*protocol.Problem](err)
+	if !ok || p.Code != protocol.ProblemTokenUnknown {
+		return err
 	}
+	if ok, again := s.guesses.Admit(address, s.Now()); !ok {
+		return tooOften("too many tokens from this address were none", s.Now(), again)
+	}
+	return err
 }
 
 // candidate is the machine as it presents itself, checked by itself, and how its
