@@ -3,6 +3,7 @@ package agent
 import (
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -321,5 +322,29 @@ func TestHeldOffByAnyAddress(t *testing.T) {
 	k.agent.cfg.Policy = only(t, "server.example", "127.0.0.1", "elsewhere.example")
 	if why := k.profile.locked(); why != nil {
 		t.Errorf("with both addresses allowed it is locked by %v", why)
+	}
+}
+
+// TestMutingWritesFewRecords: the log has room for so many records, and who mutes and
+// unmutes over and over must not push out those of others.
+func TestMutingWritesFewRecords(t *testing.T) {
+	k := newKit(t)
+	before, refused := len(k.audited()), 0
+	for i := range 200 {
+		switch err := k.mute(strconv.Itoa(i % 2 * 60)); codeOf(err) {
+		case "":
+		case ipc.CodeRateLimited:
+			refused++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if n := len(k.audited()) - before; n > 50 || refused < 150 {
+		t.Errorf("200 calls wrote %d records, and %d were refused", n, refused)
+	}
+	// Nobody else is refused for it.
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/mute", strings.NewReader(`{"seconds":60}`))
+	if _, err := k.agent.postMute(nil, r, scopeOf(testUID+1)); err != nil {
+		t.Error(err)
 	}
 }
