@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os/exec"
 	"strings"
+
+	"countersign/internal/mend"
 )
 
 // machine is what steps work on: the tree, the record of what was done to it,
@@ -39,7 +41,7 @@ func output(ctx context.Context, command []string) (string, error) {
 	}
 	if err != nil {
 		return stdout.String(), fail(CodeStep, "see what it says, mend that and do this again: what was done is kept",
-			"%s: %v: %s", Shell(command), err, firstLines(stderr.String()))
+			"%s: %v: %s", mend.Words(command...), err, firstLines(stderr.String()))
 	}
 	return stdout.String(), nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"countersign/installer"
+	"countersign/internal/mend"
 	"countersign/ipc"
 	"countersign/session/desktop"
 )
@@ -166,9 +167,9 @@ func rightUser(user bool, program string) error {
 	command := os.Args[1:]
 	switch root := os.Geteuid() == 0; {
 	case user && root && os.Getenv("SUDO_UID") != "":
-		return ipc.Errorf(codeNeedsUser, installer.Shell(append([]string{program}, command...)), "this is root, whose service you do not mean: a user's own takes no sudo")
+		return ipc.Errorf(codeNeedsUser, mend.Words(append([]string{program}, command...)...), "this is root, whose service you do not mean: a user's own takes no sudo")
 	case !user && !root:
-		return ipc.Errorf(installer.CodeNeedsRoot, installer.Shell(append([]string{"sudo", program}, command...)), "the service of the system is root's to change")
+		return ipc.Errorf(installer.CodeNeedsRoot, mend.Words(append([]string{"sudo", program}, command...)...), "the service of the system is root's to change")
 	}
 	return nil
 }

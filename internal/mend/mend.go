@@ -59,6 +59,20 @@ func Restart(unit string) string { return "sudo systemctl restart " + unit }
 // Then is one command after another, each if those before it succeeded.
 func Then(commands ...string) string { return strings.Join(commands, " && ") }
 
+// Words writes a command's words as a shell takes them, each as it is: names of files
+// and of people may hold what a shell would act on.
+func Words(words ...string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=/.,:@+"
+	quoted := make([]string, 0, len(words))
+	for _, w := range words {
+		if w == "" || strings.Trim(w, plain) != "" {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		quoted = append(quoted, w)
+	}
+	return strings.Join(quoted, " ")
+}
+
 // Exists reports whether one of the files is there.
 func Exists(paths ...string) bool {
 	for _, p := range paths {
