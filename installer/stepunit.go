@@ -187,7 +187,9 @@ type PurgeKeys struct {
 // Kind implements Step.
 func (s *PurgeKeys) Kind() Kind { return KindPurge }
 
-func (s *PurgeKeys) String() string { return "remove the keys from the chips: " + mend.Words(s.Command...) }
+func (s *PurgeKeys) String() string {
+	return "remove the keys from the chips: " + mend.Words(s.Command...)
+}
 
 func (s *PurgeKeys) state(_ context.Context, m *machine) (State, error) {
 	if m.tree.exists(s.directory) {
