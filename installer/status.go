@@ -191,7 +191,11 @@ func (i *Installer) problems(s *Standing) (found []Problem) {
 	}
 	for _, u := range s.Units {
 		if u.Load == "masked" || u.Load == "error" || u.Load == "bad-setting" {
-			add("unit_"+u.Load, "systemctl status "+u.Name, "the unit %s cannot be used: %s", u.Name, u.Load)
+			cure := "systemctl status " + u.Name
+			if u.Load == "masked" {
+				cure = mend.Words(append(i.sudo(), i.scope().systemctl("/", "unmask", u.Name)...)...)
+			}
+			add("unit_"+u.Load, cure, "the unit %s cannot be used: %s", u.Name, u.Load)
 		}
 	}
 	if len(s.Units) > 1 && s.State != "not installed" && s.Units[1].Active != "active" {
@@ -203,13 +207,21 @@ func (i *Installer) problems(s *Standing) (found []Problem) {
 	}
 	for _, e := range i.m.book.Entries {
 		if base, ok := strings.CutSuffix(e.Path, ".new"); ok && i.m.tree.exists(e.Path) {
-			add("changed", "compare it with "+e.Path+", and remove that", "%s was changed by somebody, and is older than this version", base)
+			add("changed", mend.Words(append(i.sudo(), "rm", e.Path)...), "%s was changed by somebody, and is older than this version: take over what you need of %s, then remove that", base, e.Path)
 		}
 	}
 	if s.Installed != "" && s.Installed != version.Version() && slices.Contains([]string{"/usr/bin", "/usr/local/bin"}, filepath.Dir(i.m.init.program)) {
 		add("versions", i.command("install"), "countersign is version %s and countersignd %s", version.Version(), s.Installed)
 	}
 	return found
+}
+
+// sudo is what a command takes before it.
+func (i *Installer) sudo() []string {
+	if i.User {
+		return nil
+	}
+	return []string{"sudo"}
 }
 
 // nobody reports that systemd found no user or no group to start the service as

@@ -85,17 +85,18 @@ func (a *app) serviceInstall(ctx context.Context, f *serviceFlags) error {
 
 func (a *app) serviceUninstall(ctx context.Context, f *serviceFlags) error {
 	return a.withInstaller(f, !f.dryRun, func(i *installer.Installer) error {
-		purge := f.purge
-		if dir := i.StateDirectory(); !purge && !f.dryRun && !a.json && dir != "" && a.onTerminal() {
-			yes, err := a.confirmPurge(dir)
+		plan, err := i.PlanUninstall(ctx, f.purge)
+		if err != nil {
+			return err // before anybody is asked anything
+		}
+		if dir := i.StateDirectory(ctx); !f.purge && !f.dryRun && !a.json && dir != "" && a.onTerminal() {
+			purge, err := a.confirmPurge(dir)
+			if err == nil {
+				plan, err = i.PlanUninstall(ctx, purge)
+			}
 			if err != nil {
 				return err
 			}
-			purge = yes
-		}
-		plan, err := i.PlanUninstall(ctx, purge)
-		if err != nil {
-			return err
 		}
 		return a.carryOut(ctx, f, i, plan)
 	})

@@ -186,11 +186,29 @@ func TestServiceOfPackage(t *testing.T) {
 	m.run("id countersign; test -d /var/lib/countersign; ! test -e /var/lib/countersign-install; ! test -e /usr/local/bin/countersign; systemctl is-enabled countersignd.service countersignd.socket; systemctl --global is-enabled countersign-session.service; dpkg -V countersign")
 	for _, word := range []string{"install", "uninstall --purge"} {
 		out, err := m.try(dir + "/countersign service " + word)
-		if err == nil || !strings.Contains(out, "sudo apt remove countersign") {
+		if err == nil || !strings.Contains(out, "sudo apt-get remove --yes countersign") {
 			t.Errorf("%s: %v %s", word, err, out)
 		}
 	}
 	m.run("countersign service stop; ! systemctl is-active countersignd.service; countersign service start; countersign service status")
+}
+
+// TestServiceAfterPackage: what a package has left is in nobody's way, and its purge
+// takes nothing from the service that has come in its place.
+func TestServiceAfterPackage(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.install("countersign")
+	m.run("mkdir /var/lib/countersign/kept; chown countersign: /var/lib/countersign/kept; dpkg --remove countersign")
+	dir := m.unpacked("v0.5.0")
+	m.run(dir + "/countersign service install")
+	m.run("dpkg --purge countersign; test -d /var/lib/countersign/kept; ! test -e /var/lib/countersign.purge")
+	s := parseStanding(t, m.run("countersign service status --json"))
+	if s.By != "service install" || s.State != "running" || !s.Socket.Answers || len(s.Problems) > 0 {
+		t.Errorf("after the package's purge: %+v", s)
+	}
+	m.run("systemctl is-enabled countersignd.service countersignd.socket; systemctl --global is-enabled countersign-session.service")
+	m.run("countersign service uninstall --purge; ! test -e /var/lib/countersign")
 }
 
 // TestServiceInstallUser installs the service of one user, who needs nobody but
@@ -207,7 +225,7 @@ func TestServiceInstallUser(t *testing.T) {
 	}
 	before := home()
 	out := m.runAs("alice", dir+"/countersign service install --user 2>&1")
-	if !strings.Contains(out, "sudo usermod -aG") {
+	if !strings.Contains(out, "sudo usermod --append") {
 		t.Errorf("nobody says that the TPM is out of reach:\n%s", out)
 	}
 	m.within(10*time.Second, "the service of alice", func() bool {
