@@ -141,3 +141,24 @@ func TestServiceTakesRoot(t *testing.T) {
 	commandAs(t, 4711, "service", "install", "--nonsense").want(t, 2)
 	commandAs(t, 4711, "service", "install", "now").want(t, 2)
 }
+
+// TestPassedWrongly: a unit that passes more than the one socket is a fault that no start
+// mends, and sockets that were passed to somebody else are not taken.
+func TestPassedWrongly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start := func(script string) *exec.Cmd {
+		cmd := exec.Command("sh", "-c", script+` exec timeout 3 "$0" --user --state "$1/state" --socket "$1/s" --tpm swtpm:/none`, filepath.Join(bin, "countersignd"), dir)
+		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "LISTEN_FDNAMES=countersignd.socket")
+		return cmd
+	}
+	two := start("exec 3</dev/null 4</dev/null; export LISTEN_FDS=2 LISTEN_PID=$$;")
+	two.Args[2] = strings.Replace(two.Args[2], "exec timeout 3 ", "exec ", 1) // the process that is meant
+	if a := runCommand(t, "", two).want(t, 78); !strings.Contains(a.stderr, "takes one socket and was given 2") {
+		t.Errorf("it says %s", a.stderr)
+	}
+	// By timeout it has another process id than the one named, and serves at its own socket.
+	if a := runCommand(t, "", start("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$;")).want(t, 124); a.stdout != "ready\n" {
+		t.Errorf("it says %s%s", a.stdout, a.stderr)
+	}
+}

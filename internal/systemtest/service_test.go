@@ -254,3 +254,51 @@ func diff(before, after string) string {
 	}
 	return strings.Join(out, "\n")
 }
+
+// TestServiceInstallKilled kills installing and removing at moments all over their
+// time on a machine that runs: then the init system and what else is told takes part.
+// The same again, or the opposite, ends as if nothing had happened.
+func TestServiceInstallKilled(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	install, remove := m.unpacked("v0.5.0")+"/countersign service install", m.unpacked("v0.5.0")+"/countersign service uninstall --purge"
+	bare := m.system()
+	began := time.Now()
+	m.run(install)
+	took := time.Since(began)
+	installed := m.system()
+	check := func(when, want string, runs bool) {
+		t.Helper()
+		if now := m.system(); now != want {
+			t.Fatalf("%s:\n%s", when, diff(want, now))
+		}
+		out, err := m.try("/usr/local/bin/countersign service status --json")
+		if !runs {
+			m.run("! systemctl is-active countersignd.service countersignd.socket")
+			return
+		}
+		if s := parseStanding(t, out); err != nil || s.State != "running" || !s.Socket.Answers || len(s.Problems) > 0 {
+			t.Fatalf("%s: %v %+v", when, err, s)
+		}
+	}
+	check("installed", installed, true)
+	const moments = 12
+	for n := range moments {
+		at := fmt.Sprintf("timeout -s KILL %.3f ", (took * time.Duration(n+1) / moments).Seconds())
+		when := fmt.Sprintf("at %d of %d", n+1, moments)
+		_, _ = m.try(at + remove)
+		m.run(install)
+		check("removal killed "+when+", then installed", installed, true)
+		_, _ = m.try(at + remove)
+		m.run(remove + " || { " + install + " && " + remove + "; }")
+		check("removal killed "+when+", then removed", bare, false)
+		_, _ = m.try(at + install)
+		m.run(install)
+		check("installation killed "+when+", then installed", installed, true)
+		m.run(remove)
+		_, _ = m.try(at + install)
+		m.run(remove + " || { " + install + " && " + remove + "; }")
+		check("installation killed "+when+", then removed", bare, false)
+		m.run(install)
+	}
+}
