@@ -85,9 +85,41 @@ func TestServiceImage(t *testing.T) {
 	if exists(state) || exists(filepath.Join(root, "var/lib/countersign-install")) {
 		t.Error("a purge leaves the keys or the record")
 	}
-	if gone := command(t, "", "countersign", "service", "uninstall", "--root", root, "--json").want(t, 3); gone.code() != "not_installed" {
+	gone := command(t, "", "countersign", "service", "uninstall", "--root", root, "--json").want(t, 3)
+	if gone.code() != "not_installed" {
 		t.Errorf("uninstalling nothing: %s", gone.stdout)
 	}
+	// What it says is typed as it stands, and does it, from where the archive was unpacked.
+	e, _ := gone.json["error"].(map[string]any)
+	cure, _ := e["cure"].(string)
+	runCommand(t, "", exec.Command("sh", "-c", strings.TrimPrefix(cure, "sudo "))).ok(t)
+	if !exists(filepath.Join(root, "usr/local/bin/countersignd")) {
+		t.Errorf("%s has installed nothing", cure)
+	}
+}
+
+// TestServiceImageOfAnyName: the directory of an image may be called anything, and so
+// may that of the programs.
+func TestServiceImageOfAnyName(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(t.TempDir(), "it's $HOME; an image")
+	if err := os.Rename(systemImage(t), root); err != nil {
+		t.Fatal(err)
+	}
+	etc := filepath.Join(root, "etc")
+	if err := os.Chmod(etc, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first says what mends it
+		a := command(t, "", "countersign", "service", "install", "--root", root, "--json")
+		if a.code() == "" {
+			return
+		}
+		e, _ := a.json["error"].(map[string]any)
+		cure, _ := e["cure"].(string)
+		runCommand(t, "", exec.Command("sh", "-c", strings.TrimPrefix(cure, "sudo "))).ok(t)
+	}
+	t.Error("what mends it does not")
 }
 
 // TestServiceUninstallAsks deletes keys for a yes that is written out, and for
