@@ -101,7 +101,7 @@ func (d *device) startTraced() *tracer {
 
 // startUnderTrace starts a program whose steps are these system calls, and
 // which is held for a while after each.
-func startUnderTrace(tb testing.TB, log *logBuffer, calls, hold, program string, args ...string) (*process, *tracer) {
+func startUnderTrace(tb testing.TB, log *testenv.Log, calls, hold, program string, args ...string) (*process, *tracer) {
 	tb.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {

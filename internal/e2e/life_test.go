@@ -18,7 +18,7 @@ func configured(tb testing.TB, text string) *server {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer), config: config}
+	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(testenv.Log), config: config}
 	s.run("--listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0")
 	s.command("", "user", "add", "alice").ok(tb)
 	return s

@@ -116,11 +116,11 @@ func TestCodeInATerminal(t *testing.T) {
 	_, d, p := codeWorld(t)
 	tx, code, _ := p.offer()
 	term, _ := atTerminal(t, d, "otp", code)
-	term.answer("Number", tx.Number)
-	term.answer("PIN: ", pin)
+	term.Answer("Number", tx.Number)
+	term.Answer("PIN: ", pin)
 	got := p.get(tx.ID)
 	if got.Status != "approved" {
-		t.Fatalf("the server says %s\n%s", got.raw, term.shown())
+		t.Fatalf("the server says %s\n%s", got.raw, term.Text())
 	}
 	p.verified(got)
 }

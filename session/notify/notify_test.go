@@ -21,35 +21,17 @@ const (
 	object  = dbus.ObjectPath("/org/freedesktop/Notifications")
 )
 
-// logs collects what is logged.
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logs) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
-}
-
-func start(t *testing.T) (*testenv.Desktop, *notify.Notifier, *logs) {
+func start(t *testing.T) (*testenv.Desktop, *notify.Notifier, *testenv.Log) {
 	t.Helper()
 	return startWith(t, "")
 }
 
 // startWith is start with a second button of that name.
-func startWith(t *testing.T, decline string) (*testenv.Desktop, *notify.Notifier, *logs) {
+func startWith(t *testing.T, decline string) (*testenv.Desktop, *notify.Notifier, *testenv.Log) {
 	t.Helper()
 	t.Parallel()
 	d := testenv.StartDesktop(t)
-	l := &logs{}
+	l := new(testenv.Log)
 	n := notify.New(d.BusAddress, slog.New(slog.NewTextHandler(l, nil)))
 	n.Words.Decline = decline
 	ctx, cancel := context.WithCancel(context.Background())
@@ -112,7 +94,7 @@ func TestForgedClicksAreDropped(t *testing.T) {
 		f.Broadcast(t, stranger)
 	}
 	testenv.Eventually(t, "the forgery is logged", func() bool {
-		return l.has("a signal from a stranger was dropped") && l.has("NotificationClosed")
+		return l.Has("a signal from a stranger was dropped") && l.Has("NotificationClosed")
 	})
 	if len(n.Opens()) > 0 {
 		t.Fatal("a forged click opened the prompt")
@@ -140,7 +122,7 @@ func TestWhatIsSaidOfOthersIsNotForged(t *testing.T) {
 	testenv.WaitMeant()
 	daemon.emit(t, "ActionInvoked", uint32(7), ours.actions[0])
 	waitOpen(t, n)
-	if l.has("stranger") {
+	if l.Has("stranger") {
 		t.Error("the daemon was taken for a stranger")
 	}
 }
@@ -181,7 +163,7 @@ func TestStaleAndForeignIDs(t *testing.T) {
 	testenv.WaitMeant()
 	daemon.emit(t, "ActionInvoked", uint32(7), again.actions[0])
 	waitOpen(t, n)
-	if l.has("stranger") {
+	if l.Has("stranger") {
 		t.Error("the daemon was taken for a stranger")
 	}
 }
@@ -323,7 +305,7 @@ func TestNoDaemonThenOne(t *testing.T) {
 	d, n, l := start(t)
 	d.StopDaemon()
 	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
-	testenv.Eventually(t, "it is logged", func() bool { return l.has("was not shown") || l.has("daemon is away") })
+	testenv.Eventually(t, "it is logged", func() bool { return l.Has("was not shown") || l.Has("daemon is away") })
 	d.StartDaemon()
 	d.WaitNotification()
 }
