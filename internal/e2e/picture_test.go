@@ -58,11 +58,7 @@ func TestCodeInAPicture(t *testing.T) {
 		t.Errorf("the record says\n%s", all)
 	}
 	d.approve(tx).ok(t)
-	got := p.get(tx.ID)
-	if got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
-	p.verified(got)
+	p.verified(p.ends(tx, "approved"))
 	for name, c := range map[string]struct {
 		file, code string
 		status     int

@@ -43,11 +43,7 @@ func TestApproveOnTheDesktop(t *testing.T) {
 	desk.Answerable("Countersign PIN")
 	desk.XdoType(pin)
 	desk.XdoKey("Return")
-	got := p.get(tx.ID)
-	if got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
-	p.verified(got)
+	p.verified(p.ends(tx, "approved"))
 	testenv.Eventually(t, "the result to be told", func() bool { return strings.Contains(desk.NotificationLog(), "Sent to") })
 	if log := desk.NotificationLog(); strings.Contains(log, tx.Number) || strings.Contains(log, "12.50") {
 		t.Error("a notification told what is for the prompt alone")
@@ -70,9 +66,7 @@ func TestDesktopSilenceIsNoConsent(t *testing.T) {
 	if !d.lists(tx.ID) || p.now(tx.ID).Status != "pending" {
 		t.Errorf("without an answer the server says %s", p.now(tx.ID).raw)
 	}
-	if n := d.approvalSigns(); n != 1 {
-		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
-	}
+	d.approvalKeySigned(0)
 }
 
 // TestNotMeOnTheDesktop denies, and says that it was somebody else.
@@ -117,11 +111,7 @@ func TestApproveOnATerminal(t *testing.T) {
 	term.Answer("[a/d/n] ", "a")
 	term.Answer("Number shown by", tx.Number)
 	term.Answer("PIN: ", pin)
-	got := p.get(tx.ID)
-	if got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
-	p.verified(got)
+	p.verified(p.ends(tx, "approved"))
 	if out := term.Text(); !strings.Contains(out, "Pay 12.50 EUR to Bob") || strings.Contains(out, pin) {
 		t.Errorf("the terminal showed %q", out)
 	}
@@ -158,9 +148,7 @@ func TestWrongNumberThenRightOnTheDesktop(t *testing.T) {
 	desk.Answerable("Countersign number")
 	desk.XdoType(tx.Number)
 	desk.XdoKey("Return")
-	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
+	p.ends(tx, "approved")
 }
 
 // TestWrongAnswersThenRightOnATerminal: a wrong number and a wrong PIN are each
@@ -193,7 +181,5 @@ func TestWrongNumberElsewhereKeepsThePrompt(t *testing.T) {
 	desk.Answerable("Countersign number")
 	desk.XdoType(tx.Number)
 	desk.XdoKey("Return")
-	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
+	p.ends(tx, "approved")
 }

@@ -288,6 +288,14 @@ func (d *device) approvalSigns() int {
 	return d.wire.SuccessfulSigns(cert.PublicKey.(*ecdsa.PublicKey))
 }
 
+// approvalKeySigned demands that it has signed the CSR and so many decisions.
+func (d *device) approvalKeySigned(decisions int) {
+	d.tb.Helper()
+	if n := d.approvalSigns(); n != 1+decisions {
+		d.tb.Errorf("the approval key signed %d times, want %d: the CSR and %d decisions", n, 1+decisions, decisions)
+	}
+}
+
 func readPEM(tb testing.TB, name string) []*pem.Block {
 	tb.Helper()
 	data, err := os.ReadFile(name)

@@ -20,7 +20,7 @@ func TestTouchIsAskedFor(t *testing.T) {
 	d := factoryDevice(t, s)
 	card := d.insert(s, virtualpiv.WithFirmware("5.7.1"))
 	d.start()
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--pin-stdin").ok(t)
+	d.enrollToken(s)
 	finger := make(chan bool)
 	card.SetTouch(func(ctx context.Context) bool {
 		select {
@@ -40,9 +40,7 @@ func TestTouchIsAskedFor(t *testing.T) {
 		testenv.Eventually(t, "the touch to be asked for", func() bool { return strings.Contains(term.Text(), "Touch your token") })
 	}
 	finger <- true
-	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Errorf("the server says %s", got.raw)
-	}
+	p.ends(tx, "approved")
 }
 
 // approveOnTerminal approves a request on a terminal of its own.
