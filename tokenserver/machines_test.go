@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -470,18 +469,8 @@ func TestATokenCountsExactly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	answers := make([]answer, all)
-	var wg sync.WaitGroup
-	for i, r := range list {
-		wg.Go(func() { answers[i] = r.activate(r.id, r.proof) })
-	}
-	wg.Wait()
-	in := 0
-	for _, a := range answers {
-		if a.status == http.StatusOK {
-			in++
-			continue
-		}
+	in, lost := race(all, func(i int) answer { return list[i].activate(list[i].id, list[i].proof) })
+	for _, a := range lost {
 		a.refused(t, http.StatusConflict, protocol.ProblemTokenUsed)
 	}
 	known, err := s.Machines.Machines(t.Context())

@@ -83,7 +83,7 @@ func (s *Service) candidate(req protocol.MachineStart) (e store.MachineEnrollmen
 	}
 	find = byText(req.Token)
 	req.Token = ""
-	e = store.MachineEnrollment{ID: newID("n_"), EK: protocol.EKName(req.EK), Start: req, Challenge: make([]byte, sha256.Size), CreatedAt: s.Now()}
+	e = store.MachineEnrollment{ID: store.NewID("n_"), EK: protocol.EKName(req.EK), Start: req, Challenge: make([]byte, sha256.Size), CreatedAt: s.Now()}
 	_, _ = rand.Read(e.Challenge) // never fails
 	key, err := keyOf(req)
 	if err != nil {
@@ -290,7 +290,7 @@ func (s *Service) letIn(tx store.Tx, e store.MachineEnrollment, found proven, re
 	m, err = store.One(tx.Machines(store.MachineFilter{EK: e.EK}))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		m = store.Machine{ID: newID("m_"), EK: e.EK, CreatedAt: now}
+		m = store.Machine{ID: store.NewID("m_"), EK: e.EK, CreatedAt: now}
 	case err != nil:
 		return m, err
 	default:

@@ -15,12 +15,9 @@ package machines
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"countersign/protocol"
@@ -160,7 +157,7 @@ func byText(text string) func(store.Tx) (store.MachineToken, error) {
 	if text == "" {
 		return nil
 	}
-	return func(tx store.Tx) (store.MachineToken, error) { return tx.MachineTokenOf(hashToken(text)) }
+	return func(tx store.Tx) (store.MachineToken, error) { return tx.MachineTokenOf(store.HashSecret(text)) }
 }
 
 // byID finds a token that was there before; nil where there was none.
@@ -188,13 +185,6 @@ func tooOften(what string, now, again time.Time) error {
 	p := problem.New(protocol.ProblemRateLimited, "%s", what)
 	p.RetryAfter = max(1, int(again.Sub(now).Round(time.Second)/time.Second))
 	return p
-}
-
-func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
-
-func hashToken(token string) []byte {
-	sum := sha256.Sum256([]byte(token))
-	return sum[:]
 }
 
 // internal keeps an error of our own from being taken for a refusal.
