@@ -234,7 +234,7 @@ func TestFaultsAreSorted(t *testing.T) {
 		"not yet good":          {upstream.Network{}, []*authority{root}, later.URL, upstream.WrongClock},
 		"a stranger's, expired": {upstream.Network{}, []*authority{old}, strangers.URL, upstream.Intercepted},
 		"no TLS":                {upstream.Network{}, []*authority{root}, "https://" + plain.Addr().String(), upstream.CaptivePortal},
-		"a redirect":            {upstream.Network{}, []*authority{root}, redirects.URL, upstream.CaptivePortal},
+		"a redirect, proven":    {upstream.Network{}, []*authority{root}, redirects.URL, upstream.ServerUnreachable},
 		"a broken server":       {upstream.Network{}, []*authority{root}, broken.URL, upstream.ServerUnreachable},
 		"no proxy there":        {upstream.Through(upstream.Proxy{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}), []*authority{root}, "https://server.test", upstream.ProxyUnreachable},
 		"a proxy without TLS":   {upstream.Through(upstream.Proxy{URL: &url.URL{Scheme: "https", Host: plain.Addr().String()}}), []*authority{root}, "https://server.test", upstream.ProxyUnreachable},

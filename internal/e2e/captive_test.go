@@ -131,7 +131,7 @@ func TestLoginPageOfTheNetwork(t *testing.T) {
 		"a page":                          {true, page(200), "captive_portal", "login page"},
 		"no TLS at all":                   {false, page(302, "Location", "http://login.example/"), "captive_portal", "login page"},
 		"a proxy that looks into TLS":     {true, behind(n, hostOf(t, s.device)), "intercepted", "ends TLS"},
-		"somebody else":                   {true, http.NotFoundHandler(), "intercepted", "not the server's"},
+		"somebody else":                   {true, http.NotFoundHandler(), "intercepted", "no certificate of the server's"},
 	} {
 		login := n.takeOver(s, c.secure, c.answer)
 		d.fails(c.code)
