@@ -96,7 +96,8 @@ func secured(ctx context.Context, conn net.Conn, address string) (net.Conn, erro
 		return outer, nil
 	}
 	_ = conn.Close()
-	if !isTLS(err) && speaksHTTP(ctx, address) {
+	// Servers with TLS answer those who come without in HTTP, too.
+	if !isTLS(err) && speaksHTTP(ctx, address) && !speaksTLS(ctx, address) {
 		return nil, &proxySchemeError{address, false}
 	}
 	return nil, &proxyTLSError{err}
