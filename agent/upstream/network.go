@@ -77,6 +77,8 @@ func (n Network) transport(cfg *tls.Config) *http.Transport {
 		ForceAttemptHTTP2: true,
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 		IdleConnTimeout:   2 * time.Minute,
+		// What answers is not always the server.
+		MaxResponseHeaderBytes: 64 << 10,
 	}
 }
 

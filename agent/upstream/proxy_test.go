@@ -318,3 +318,25 @@ func TestOldTLS(t *testing.T) {
 		t.Errorf("whoever answers is not asked: %v", err)
 	}
 }
+
+// TestNobodysWordsArePassedOn where an answer cannot be read: neither a proxy's, nor
+// that of whoever is in the server's place.
+func TestNobodysWordsArePassedOn(t *testing.T) {
+	front := makeCert(t, leafTemplate(), newRoot(t))
+	cert := tls.Certificate{Certificate: [][]byte{front.cert.Raw}, PrivateKey: front.key}
+	for _, answer := range []string{"HTTP/1.1 pwned\r\n\r\n", "HTTP/1.1 302 X\r\npwned\r\n\r\n", "HTTP/1.1 302 X\r\nX: " + strings.Repeat("pwned", 1<<20) + "\r\n\r\n"} {
+		if err := failure(t, named("http", says(t, answer)), "https://server.test"); strings.Contains(err.Error(), "pwned") {
+			t.Errorf("a proxy's: %.200s", err)
+		}
+		stranger := listen(t, func(conn net.Conn) {
+			outer := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}})
+			_, _ = outer.Read(make([]byte, 4096))
+			_, _ = io.WriteString(outer, answer)
+		})
+		anybody := deviceAt(t, upstream.Network{}, []*authority{newRoot(t)}, "https://"+stranger).Anybody()
+		if err := anybody.TrustDocument(t.Context(), func([]byte) error { return nil }); err == nil || strings.Contains(err.Error(), "pwned") {
+			t.Errorf("a stranger's: %.200v", err)
+		}
+		anybody.Close()
+	}
+}
