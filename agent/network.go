@@ -149,7 +149,7 @@ func faultOf(err error, d diagnosis) *ipc.Error {
 	case upstream.ProxyAuth:
 		text, cure = proxyAuth(text, proxy)
 	case upstream.ProxyRefused:
-		cure = "have the proxy allow CONNECT to the server's host and port, or name the host in network.no_proxy"
+		cure = "have the proxy allow CONNECT to the server's host and port, or name the host in " + exemptPlaces
 	case upstream.CaptivePortal:
 		place := "the server's place; nothing was sent to it"
 		if proxy.Proxy != "" {
@@ -165,14 +165,17 @@ func faultOf(err error, d diagnosis) *ipc.Error {
 	case upstream.ServerUnreachable:
 		cure = "check the network and the server, and try again"
 		if proxy.Proxy != "" {
-			cure = "check that the server runs, and that the proxy " + proxy.Proxy + " reaches it; or name its host in network.no_proxy"
+			cure = "check that the server runs, and that the proxy " + proxy.Proxy + " reaches it; or name its host in " + exemptPlaces
 		}
 	}
 	return &ipc.Error{Code: string(kind), Message: text, Cure: cure}
 }
 
-// proxyPlaces is where a proxy is named.
-const proxyPlaces = "network.proxy in countersignd.toml or HTTPS_PROXY in the service's environment"
+// Where a proxy is named, and what is reached without it.
+const (
+	proxyPlaces  = "network.proxy in countersignd.toml or HTTPS_PROXY in the service's environment"
+	exemptPlaces = "network.no_proxy beside network.proxy, or NO_PROXY beside HTTPS_PROXY"
+)
 
 func proxyUnreachable(text string, f upstream.ProxyFault) (message, cure string) {
 	switch {
@@ -185,7 +188,7 @@ func proxyUnreachable(text string, f upstream.ProxyFault) (message, cure string)
 }
 
 func proxyAuth(text string, f upstream.ProxyFault) (message, cure string) {
-	const set = "set network.proxy_user in countersignd.toml, and put the password into network.proxy_password_file or the credential countersign.proxy-password"
+	const set = "set network.proxy and network.proxy_user in countersignd.toml, and put the password into network.proxy_password_file or the credential countersign.proxy-password"
 	switch {
 	case f.Password != nil:
 		fault := passwordFault(f.Password)

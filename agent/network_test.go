@@ -47,11 +47,11 @@ func TestProxyFaultsInWords(t *testing.T) {
 	}{
 		"its name is not known": {upstream.Proxy{URL: &url.URL{Scheme: "http", Host: "proxy.invalid:3128"}}, ipc.CodeProxyUnreachable, "the proxy's name is not known", "name servers"},
 		"nobody is there":       {upstream.Proxy{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}, ipc.CodeProxyUnreachable, "the proxy does not answer", "network.proxy"},
-		"it asks":               {upstream.Proxy{URL: proxyThat(t, "407 X")}, ipc.CodeProxyAuth, "wants a name and a password", "network.proxy_user"},
+		"it asks":               {upstream.Proxy{URL: proxyThat(t, "407 X")}, ipc.CodeProxyAuth, "wants a name and a password", "set network.proxy and network.proxy_user"},
 		"it wants another":      {upstream.Proxy{URL: proxyThat(t, "407 X"), User: "alice", Password: some}, ipc.CodeProxyAuth, "wants another name or password", "network.proxy_user"},
 		"it asks for NTLM":      {upstream.Proxy{URL: proxyThat(t, "407 X\r\nProxy-Authenticate: NTLM"), User: "alice", Password: some}, ipc.CodeProxyAuth, "asks for another scheme", "a proxy in between"},
 		"there is no password":  {upstream.Proxy{URL: proxyThat(t, "407 X"), User: "alice", Password: none}, ipc.CodeProxyAuth, "there is no password for the proxy: it is empty", "put it there"},
-		"it refuses":            {upstream.Proxy{URL: proxyThat(t, "403 X")}, ipc.CodeProxyRefused, "refused the connection with status 403", "allow CONNECT"},
+		"it refuses":            {upstream.Proxy{URL: proxyThat(t, "403 X")}, ipc.CodeProxyRefused, "refused the connection with status 403", "NO_PROXY"},
 		"it does not get there": {upstream.Proxy{URL: proxyThat(t, "504 X")}, ipc.CodeServer, "does not reach the server, and answers with status 504", "reaches it"},
 		"a login page":          {upstream.Proxy{URL: proxyThat(t, "511 X"), User: "alice", Password: some}, ipc.CodeCaptivePortal, "a login page of this network answers in the place of the proxy", "in a browser"},
 	} {
