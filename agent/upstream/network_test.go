@@ -240,6 +240,7 @@ func TestFaultsAreSorted(t *testing.T) {
 		"a proxy without TLS":   {upstream.Through(upstream.Proxy{URL: &url.URL{Scheme: "https", Host: plain.Addr().String()}}), []*authority{root}, "https://server.test", upstream.ProxyUnreachable},
 		"the proxy asks":        {through(407), []*authority{root}, "https://server.test", upstream.ProxyAuth},
 		"the proxy says no":     {through(403), []*authority{root}, "https://server.test", upstream.ProxyRefused},
+		"the proxy looks in":    {upstream.Through(upstream.Proxy{URL: connect(t, 200, strings.TrimPrefix(good.URL, "https://"), nil)}), []*authority{newRoot(t)}, "https://server.test", upstream.Intercepted},
 		"the proxy fails":       {through(502), []*authority{root}, "https://server.test", upstream.ServerUnreachable},
 	} {
 		client := deviceAt(t, c.network, c.roots, c.url)
