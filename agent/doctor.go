@@ -50,7 +50,7 @@ func (a *Agent) checkComputer(ctx context.Context) (checks []ipc.Check) {
 	if a.cfg.Bus != nil {
 		checks = append(checks, a.checkBus(a.cfg.Bus(ctx)))
 	}
-	return append(checks, a.checkMetrics()...)
+	return slices.Concat(checks, a.checkProxyPassword(), a.checkMetrics())
 }
 
 func checkProfiles(ctx context.Context, list []*profile) (checks []ipc.Check) {

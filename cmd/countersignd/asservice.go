@@ -13,20 +13,26 @@ import (
 // serviceUser is whom the system's service runs as.
 const serviceUser = "countersign"
 
-// loadAsService reads the configuration with the eyes of the system's service, where
-// root asks: what root can read says nothing of what the service can.
-func (f flags) loadAsService() error {
-	if os.Geteuid() != 0 || f.user {
-		return nil
-	}
+// asService has a function look at files with the eyes of the service, and tells it as
+// which user, where root asks: what root can read says nothing of what the service can.
+// It reports false where somebody asks who can see neither.
+func (f flags) asService(look func(uid uint32) error) (looked bool, err error) {
+	self := os.Geteuid()
 	u, err := user.Lookup(serviceUser)
-	if err != nil {
-		return nil //nolint:nilerr // there is no such service on this computer
+	if f.user || err != nil {
+		return true, look(uint32(self)) // the service is one's own, or none that is installed
 	}
 	uid, uidErr := strconv.Atoi(u.Uid)
 	gid, gidErr := strconv.Atoi(u.Gid)
 	if err := errors.Join(uidErr, gidErr); err != nil {
-		return err
+		return false, err
+	}
+	switch self {
+	case uid:
+		return true, look(uint32(self))
+	case 0:
+	default:
+		return false, nil
 	}
 	done := make(chan error)
 	go func() {
@@ -37,9 +43,9 @@ func (f flags) loadAsService() error {
 			_, err = unix.SetfsuidRetUid(uid)
 		}
 		if err == nil {
-			_, err = f.load()
+			err = look(uint32(uid))
 		}
 		done <- err
 	}()
-	return <-done
+	return true, <-done
 }
