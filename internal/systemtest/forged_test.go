@@ -35,6 +35,11 @@ print("arrived" if b"VerifyStatus" in got else "nothing", flush=True)
 func TestForgedSignals(t *testing.T) {
 	m := boot(t)
 	m.install("countersign")
+	m.forgedSignals()
+}
+
+func (m *machine) forgedSignals() {
+	m.t.Helper()
 	m.run("useradd --system other; cat >/srv/victim.py <<'E'" + victim + "E")
 	for user, want := range map[string]string{"other": "arrived", "countersign": "nothing"} {
 		out := m.run(`runuser -u ` + user + ` -- python3 /srv/victim.py >/tmp/victim.` + user + ` & 
@@ -42,7 +47,7 @@ until name=$(head -n 1 /tmp/victim.` + user + `) && [ -n "$name" ]; do sleep .05
 runuser -u nobody -- dbus-send --system --type=signal --dest=$name /net/reactivated/Fprint/Device/0 net.reactivated.Fprint.Device.VerifyStatus string:verify-match boolean:true
 wait; cat /tmp/victim.` + user)
 		if !strings.HasSuffix(out, want) {
-			t.Errorf("to %s: %s, want %s", user, out, want)
+			m.t.Errorf("to %s: %s, want %s", user, out, want)
 		}
 	}
 }

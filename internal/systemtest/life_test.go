@@ -106,6 +106,13 @@ func newDesk(t *testing.T) *machine {
 	m.tpm()
 	m.server()
 	m.install("countersign")
+	m.desk()
+	return m
+}
+
+// desk checks what was installed, and brings alice to it.
+func (m *machine) desk() {
+	m.t.Helper()
 	m.active("countersignd.socket")
 	m.active("countersignd.service")
 	m.active("countersign-server.service")
@@ -114,7 +121,6 @@ func newDesk(t *testing.T) *machine {
 		out, _ := m.user("alice", "systemctl --user is-active countersign-session")
 		return out == "active"
 	})
-	return m
 }
 
 // under is the machine as a part of the test uses it.

@@ -45,6 +45,12 @@ systemctl daemon-reload && systemctl enable --now --quiet tpm.service`)
 func (m *machine) server() {
 	m.t.Helper()
 	m.install("countersign-server")
+	m.serve()
+}
+
+// serve configures the Token Server that is installed, and starts it.
+func (m *machine) serve() {
+	m.t.Helper()
 	m.run(`
 printf '[serve]\nlisten = "127.0.0.1:8443"\ndevice_listen = "127.0.0.1:8444"\n' >/etc/countersign/countersign-server.toml
 chmod 644 /etc/countersign/countersign-server.toml
