@@ -64,9 +64,9 @@ func TestDoctorsLeaveTheChipToOthers(t *testing.T) {
 	})
 }
 
-// TestLogIsReadOnceAtATime: all that is kept of the log is read for a caller, and that
-// by many at once would take the service's memory.
-func TestLogIsReadOnceAtATime(t *testing.T) {
+// TestAllIsLookedAtOnceAtATime: all that is kept of the log is read for a caller, and
+// that by many at once would take the service's memory; keys take the chip.
+func TestAllIsLookedAtOnceAtATime(t *testing.T) {
 	k := newKit(t)
 	synctest.Test(t, func(t *testing.T) {
 		give, err := k.agent.examine(t.Context(), scopeOf(testUID))
@@ -75,7 +75,7 @@ func TestLogIsReadOnceAtATime(t *testing.T) {
 		}
 		defer give()
 		for name, get := range map[string]func(http.ResponseWriter, *http.Request, ipc.Scope) (any, error){
-			"records": k.agent.getLog, "verification": k.agent.getLogVerification,
+			"records": k.agent.getLog, "verification": k.agent.getLogVerification, "keys": k.agent.getKeys,
 		} {
 			r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
 			if _, err := get(httptest.NewRecorder(), r, scopeOf(testUID)); codeOf(err) != ipc.CodeBusy {
