@@ -30,7 +30,7 @@ const clockTolerance = 2 * time.Minute
 func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*chipTimeout)
 	defer cancel()
-	give, err := a.examining.take(ctx, s.Peer.UID)
+	give, err := a.examine(ctx, s)
 	if err != nil {
 		return nil, err
 	}

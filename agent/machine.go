@@ -274,8 +274,8 @@ func tokenRefused(code string) bool {
 	return false
 }
 
-// wait pauses after a setback, and less long where somebody pokes. A machine that
-// waits for another token looks for it.
+// wait pauses after a setback, whoever pokes: what was refused is not asked for more
+// often by what users do. A machine that waits for another token looks for it.
 func (m *machine) wait(ctx context.Context, s setback) {
 	m.stand(s.machineStanding)
 	pause := s.most
