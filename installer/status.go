@@ -131,7 +131,7 @@ func askUnit(ctx context.Context, s scope, name string) (Unit, error) {
 		case "ExecStart":
 			// "{ path=/usr/bin/countersignd ; argv[]=..."
 			if _, rest, ok := strings.Cut(value, "path="); ok {
-				u.exec, _, _ = strings.Cut(rest, " ")
+				u.exec, _, _ = strings.Cut(rest, " ; ")
 			}
 		}
 	}
