@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"countersign/internal/testenv"
 )
 
 // standing is what "countersign service status --json" says.
@@ -240,6 +242,19 @@ func TestServiceInstallUser(t *testing.T) {
 	if after := home(); after != before {
 		t.Errorf("it leaves in alice's home:\n%s", diff(before, after))
 	}
+
+	// The system's service is reached again by whoever does not name one.
+	m.run(dir + "/countersign service install")
+	m.runAs("alice", "countersign status | grep -q 'system service'")
+
+	// A home may be called anything.
+	elsewhere := `XDG_CONFIG_HOME=$HOME/.config XDG_STATE_HOME=$HOME/.local/state HOME="$HOME/of R&D; 100%" `
+	m.runAs("alice", `mkdir "$HOME/of R&D; 100%"; `+elsewhere+dir+"/countersign service install --user 2>&1")
+	m.within(10*time.Second, "the service in another home", func() bool {
+		out, err := m.user("alice", elsewhere+dir+"/countersign service status --user --json")
+		return err == nil && parseStanding(t, out).Running == "v0.5.0" && parseStanding(t, out).Installed == "v0.5.0"
+	})
+	m.runAs("alice", "countersign status | grep -q 'user service'; "+elsewhere+dir+"/countersign service uninstall --user --purge && countersign status | grep -q 'system service'")
 }
 
 // diff is what is in only one of two lists of lines.
@@ -283,7 +298,7 @@ func TestServiceInstallKilled(t *testing.T) {
 	}
 	check("installed", installed, true)
 	const moments = 12
-	for n := range moments {
+	for n := testenv.Stride(moments) - 1; n < moments; n += testenv.Stride(moments) {
 		at := fmt.Sprintf("timeout -s KILL %.3f ", (took * time.Duration(n+1) / moments).Seconds())
 		when := fmt.Sprintf("at %d of %d", n+1, moments)
 		_, _ = m.try(at + remove)
