@@ -62,6 +62,8 @@ func TestSettingsStay(t *testing.T) {
 	m.install("countersign")
 	m.active("countersignd.service")
 	m.run("grep -q '# ours' /etc/countersign/countersignd.toml")
+	// What the group root may read, root's shells may and the service may not.
+	m.run("chmod 0640 /etc/countersign/conf.d/50-ours.toml; ! setpriv --groups 0 countersignd --check-config; chmod 0644 /etc/countersign/conf.d/50-ours.toml; setpriv --groups 0 countersignd --check-config")
 }
 
 // TestStoppedStays: a server that somebody has stopped, to put a backup back, is not
