@@ -1,15 +1,12 @@
 package e2e
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 
 	"countersign/internal/testenv"
 )
@@ -131,13 +128,8 @@ func TestServiceUninstallAsks(t *testing.T) {
 		root := systemImage(t)
 		command(t, "", "countersign", "service", "install", "--root", root).ok(t)
 		state := withKeys(t, root)
-		ptmx, pts, err := pty.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(ptmx, answer+"\n"); err != nil {
-			t.Fatal(err)
-		}
+		screen, pts := testenv.OpenScreen(t)
+		screen.Type(answer + "\n")
 		cmd := exec.Command(filepath.Join(bin, "countersign"), "service", "uninstall", "--root", root)
 		cmd.Stdin = pts
 		out, err := cmd.CombinedOutput()
@@ -147,8 +139,6 @@ func TestServiceUninstallAsks(t *testing.T) {
 		if exists(state) == deletes {
 			t.Errorf("%q deletes: %v, want %v\n%s", answer, !exists(state), deletes, out)
 		}
-		_ = ptmx.Close()
-		_ = pts.Close()
 	}
 }
 
