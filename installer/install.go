@@ -309,6 +309,7 @@ func (i *Installer) addUnits(ctx context.Context, p *Plan, files []*WriteFile) e
 			i.reload(userScope, all), i.enable(serviceUnit, userScope), i.enable(sessionUnit, userScope),
 			&Start{Unit: socketUnit, Scope: userScope, files: pathsOf(all, socketUnit)},
 			&Start{Unit: serviceName, Scope: userScope, files: serviceFiles(all)},
+			&Start{Unit: sessionUnit, Scope: userScope, With: "graphical-session.target", files: slices.Concat(pathsOf(all, sessionUnit), pathsOf(all, "countersign"))},
 		)
 	case i.m.init.name != initSystemd:
 		return i.add(ctx, p, &Start{Unit: serviceName, Scope: systemScope, files: serviceFiles(all)})
@@ -352,6 +353,9 @@ func (i *Installer) notes() []Note {
 	notes := []Note{}
 	if !i.m.tree.live() {
 		return notes
+	}
+	if !i.User && i.m.init.name == initSystemd {
+		notes = append(notes, Note{Text: "whoever is at a desktop now has prompts, and those of this version, from the next login on, or after:", Cure: "systemctl --user restart " + sessionUnit})
 	}
 	info, err := os.Stat("/dev/tpmrm0")
 	switch {

@@ -138,6 +138,9 @@ func (i *Installer) purge() Step {
 func (i *Installer) stops() (steps []Step) {
 	s := i.scope()
 	if i.m.tree.live() {
+		if i.User {
+			steps = append(steps, &Stop{sessionUnit, s})
+		}
 		if i.m.init.name == initSystemd {
 			steps = append(steps, &Stop{socketUnit, s})
 		}

@@ -234,11 +234,17 @@ func TestServiceInstallUser(t *testing.T) {
 		out, err := m.user("alice", "~/.local/bin/countersign service status --user --json")
 		return err == nil && parseStanding(t, out).Socket.Answers
 	})
-	m.runAs("alice", "systemctl --user is-enabled countersignd.service countersignd.socket countersign-session.service")
+	m.runAs("alice", "systemctl --user is-enabled countersignd.service countersignd.socket countersign-session.service; systemctl --user is-active countersign-session.service")
+	helper := m.sessionPID()
+	m.runAs("alice", m.unpacked("v0.5.1")+"/countersign service install --user")
+	m.within(10*time.Second, "the prompts of the new version", func() bool { pid := m.sessionPID(); return pid != helper && pid != "0" })
 	if out, err := m.try("SUDO_UID=1000 " + dir + "/countersign service install --user"); err == nil || !strings.Contains(out, "takes no sudo") {
 		t.Errorf("root installs a user's service by mistake: %s", out)
 	}
 	m.runAs("alice", "~/.local/bin/countersign service uninstall --user --purge")
+	if pid := m.sessionPID(); pid != "0" {
+		t.Errorf("the prompts go on as process %s", pid)
+	}
 	if after := home(); after != before {
 		t.Errorf("it leaves in alice's home:\n%s", diff(before, after))
 	}
