@@ -190,9 +190,7 @@ func TestTokenAlone(t *testing.T) {
 	if uv.Method != protocol.UVPIN || !v.Attested || !v.PINBound || v.TouchBound || v.Advisory == "" {
 		t.Errorf("the evidence says %+v, %+v", uv, v)
 	}
-	if st := d.cli("", "status").ok(t); !strings.Contains(st.stdout, "nothing is received") {
-		t.Errorf("status says %s", st.stdout)
-	}
+	d.statusSays("nothing is received")
 	if a := d.cli("", "keys").ok(t); !strings.Contains(a.stdout, "slot") {
 		t.Errorf("keys says %s", a.stdout)
 	}
@@ -285,9 +283,7 @@ func TestClearedTPMIsNamed(t *testing.T) {
 			t.Errorf("doctor does not say %q: %s", says, a.stdout)
 		}
 	}
-	if st := d.cli("", "status").ok(t); !strings.Contains(st.stdout, "cleared or replaced") {
-		t.Errorf("status says %s", st.stdout)
-	}
+	d.statusSays("cleared or replaced")
 	if a := d.cli("", "enrolled", old.ID, "--check").want(t, 1); a.code() != "foreign_key" {
 		t.Errorf("a check says %s", a.stdout)
 	}

@@ -133,9 +133,7 @@ func TestServiceRenewsItsDeviceKey(t *testing.T) {
 	if by := d.member("renew_by"); by == nil || d.checks()["approval_renewal_due"] != "warn" {
 		t.Errorf("renew by %v, doctor says %v", by, d.checks())
 	}
-	if a := d.cli("", "status").ok(t); !strings.Contains(a.stdout, "approval key expires") {
-		t.Errorf("status says %s", a.stdout)
-	}
+	d.statusSays("approval key expires")
 	d.denies(p)
 }
 

@@ -335,9 +335,7 @@ func TestProxyByTheWrongScheme(t *testing.T) {
 		if detail, cure := d.finding("proxy_unreachable"); !strings.Contains(detail, "wrong scheme") || !strings.Contains(cure, "write "+right+" in network.proxy") {
 			t.Errorf("%s: doctor says: %s: %s", wrong, detail, cure)
 		}
-		if status := d.cli("", "status").stdout; !strings.Contains(status, "the proxy is named with the wrong scheme") {
-			t.Errorf("%s: status says: %s", wrong, status)
-		}
+		d.statusSays("the proxy is named with the wrong scheme")
 		if log := d.log.String(); !strings.Contains(log, "and is named with "+wrong[:strings.Index(wrong, "//")+2]) {
 			t.Errorf("%s: the log says: %s", wrong, log)
 		}

@@ -218,6 +218,22 @@ func (d *device) enroll(link string) {
 	d.cli(pin+"\n", "enroll", link, "--pin-stdin").ok(d.tb)
 }
 
+// statusSays waits until status says a text: a chip that is slow to answer may keep
+// what is known of it from the first ones who ask.
+func (d *device) statusSays(text string) {
+	d.tb.Helper()
+	var last string
+	defer func() {
+		if d.tb.Failed() {
+			d.tb.Logf("status says %s", last)
+		}
+	}()
+	testenv.Eventually(d.tb, "status to say "+text, func() bool {
+		last = d.cli("", "status").ok(d.tb).stdout
+		return strings.Contains(last, text)
+	})
+}
+
 // waitFor waits until the device lists the request as pending.
 func (d *device) waitFor(id string) {
 	d.tb.Helper()
