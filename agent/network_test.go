@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"countersign/agent/upstream"
 	"countersign/internal/secret"
@@ -66,4 +68,26 @@ func TestProxyFaultsInWords(t *testing.T) {
 			t.Errorf("%s: %s", name, fault.Message)
 		}
 	}
+}
+
+// TestAnotherNetworkIsAskedAtOnce, however long the one before did not answer.
+func TestAnotherNetworkIsAskedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var pace asking
+		contacted, failed := time.Now(), io.EOF
+		longest := time.Duration(0)
+		for range 20 {
+			pause := pace.after(failed, contacted)
+			longest = max(longest, pause)
+			time.Sleep(pause) //nolint:forbidigo // in a bubble
+		}
+		if longest < 10*time.Second {
+			t.Errorf("one network is asked every %v", longest)
+		}
+		contacted = time.Now()
+		time.Sleep(time.Second) //nolint:forbidigo // in a bubble
+		if pause := pace.after(failed, contacted); pause > time.Second {
+			t.Errorf("the next is asked again after %v", pause)
+		}
+	})
 }

@@ -62,7 +62,7 @@ func (p *profile) keepTrust(ctx context.Context, client *upstream.Client) {
 	client.Keep(p.get().TrustSeq())
 	daily := time.NewTicker(trustEvery)
 	defer daily.Stop()
-	var backoff upstream.Backoff
+	var pace asking
 	for {
 		select {
 		case <-ctx.Done():
@@ -71,14 +71,36 @@ func (p *profile) keepTrust(ctx context.Context, client *upstream.Client) {
 		case <-p.trustDue:
 		}
 		err := p.learnTrust(ctx, client)
+		p.mu.Lock()
+		contacted := p.contacted
+		p.mu.Unlock()
+		pause := pace.after(err, contacted)
 		if err == nil {
-			backoff.Reset()
 			continue
 		}
-		pause := backoff.Pause()
 		p.agent.cfg.Log.Info("no trust statement", "profile", p.get().ID, "error", err, "not_before", pause)
 		_ = upstream.Sleep(ctx, pause)
 	}
+}
+
+// asking is how long to wait between questions that are not answered. What stands in
+// the way after the server was reached is something else than before, and is asked at
+// once.
+type asking struct {
+	backoff upstream.Backoff
+	failed  time.Time
+}
+
+// after is the pause after a question, where the server was contacted last at a time.
+func (a *asking) after(err error, contacted time.Time) time.Duration {
+	if err == nil || contacted.After(a.failed) {
+		a.backoff.Reset()
+	}
+	if err == nil {
+		return 0
+	}
+	a.failed = time.Now()
+	return a.backoff.Pause()
 }
 
 // learnTrust fetches the statement: from the server, or where its certificate is not

@@ -135,6 +135,7 @@ func TestLoginPageOfTheNetwork(t *testing.T) {
 		"somebody else":                   {tls.VersionTLS13, http.NotFoundHandler(), "intercepted", "no certificate of the server's"},
 	} {
 		login := n.takeOver(s, c.secure, c.answer)
+		d.cli("", "enrolled", d.profile().ID, "--check") // a poll that waits sends nothing, and would notice late
 		d.fails(c.code)
 		detail := ""
 		testenv.Eventually(t, name+" to be told from others", func() bool {
