@@ -67,6 +67,8 @@ type Agent struct {
 	events    *hub
 	reserved  *reservations
 	lookouts  lookouts
+	// examining is whose chips and profiles are being looked at all over.
+	examining turns
 	limits    limits
 	machine   *machine
 	counts    *counts

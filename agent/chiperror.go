@@ -3,11 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"countersign/agent/state"
 	"countersign/hsm"
+	"countersign/internal/mend"
 	"countersign/ipc"
 )
 
@@ -145,5 +145,6 @@ func reenroll(s state.Profile) string {
 	if s.ApprovalKey.Provider != kindTPM {
 		key = " --key " + s.ApprovalKey.Provider
 	}
-	return fmt.Sprintf("on the server: countersign-server enrollment create --user %s --replace %s --data DIR, then here: countersign enroll LINK%s", s.User, s.Device, key)
+	create := mend.Words("countersign-server", "enrollment", "create", "--user", s.User, "--replace", s.Device, "--data", "DIR")
+	return "on the server: " + create + ", then here: countersign enroll LINK" + key
 }

@@ -114,7 +114,7 @@ func (c *collector) conditionFamilies() []metrics.Family {
 		checks = append(checks, locked)
 	}
 	checks = append(checks, c.checkMetrics()...)
-	if own, is := c.machine.check(); is {
+	if own, is := c.machine.check(false); is {
 		checks = append(checks, own)
 	}
 	return []metrics.Family{

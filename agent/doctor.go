@@ -30,8 +30,13 @@ const clockTolerance = 2 * time.Minute
 func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*chipTimeout)
 	defer cancel()
+	give, err := a.examining.take(ctx, s.Peer.UID)
+	if err != nil {
+		return nil, err
+	}
+	defer give()
 	checks := append(a.checkComputer(ctx), a.checkVerifiers(ctx, subject(s.Peer))...)
-	if c, ok := a.machine.check(); ok {
+	if c, ok := a.machine.check(a.administers(s)); ok {
 		checks = append(checks, c)
 	}
 	return append(checks, checkProfiles(ctx, a.visible(s))...), nil

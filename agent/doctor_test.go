@@ -57,7 +57,7 @@ func TestDoctorNamesWhatHappenedToTheKeys(t *testing.T) {
 			if !ok || got.Status != c.status || !strings.Contains(got.Detail, c.says) {
 				t.Fatalf("doctor says %+v", list)
 			}
-			for _, command := range []string{"countersign-server enrollment create --user user of p_alice00 --replace d_device00 --data DIR", "countersign enroll LINK"} {
+			for _, command := range []string{"countersign-server enrollment create --user 'user of p_alice00' --replace d_device00 --data DIR", "countersign enroll LINK"} {
 				if !strings.Contains(got.Cure, command) {
 					t.Errorf("the cure %q does not name: %s", got.Cure, command)
 				}

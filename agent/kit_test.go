@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -12,7 +11,6 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"countersign/agent/state"
 	"countersign/hsm"
 	"countersign/internal/secret"
+	"countersign/internal/testenv"
 	"countersign/ipc"
 	"countersign/protocol"
 )
@@ -30,24 +29,6 @@ const (
 	testUID    = 1000
 )
 
-// logBuffer is a log that several goroutines write.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // kit is an agent with one profile, and the server's signing key.
 type kit struct {
 	t        *testing.T
@@ -55,7 +36,7 @@ type kit struct {
 	dir      *state.Dir
 	chip     *softProvider
 	token    *softProvider // nil: the service runs without tokens
-	log      *logBuffer
+	log      *testenv.Log
 	server   *ecdsa.PrivateKey
 	device   *softKey
 	approval *softKey
@@ -98,7 +79,7 @@ func selfSigned(t *testing.T, key *softKey) [][]byte {
 
 func newKit(t *testing.T) *kit {
 	t.Helper()
-	k := &kit{t: t, root: filepath.Join(t.TempDir(), "state"), chip: newSoftProvider(kindTPM), log: new(logBuffer), server: newECDSA(t)}
+	k := &kit{t: t, root: filepath.Join(t.TempDir(), "state"), chip: newSoftProvider(kindTPM), log: new(testenv.Log), server: newECDSA(t)}
 	k.open()
 	k.id = k.enroll("p_alice00", testUID, "https://127.0.0.1:1")
 	k.start()

@@ -17,15 +17,18 @@ const (
 	codesPerMinute     = 10
 	linksPerMinute     = 5
 	incidentsPerMinute = 10
+	mutesPerMinute     = 10
+	lockedPerMinute    = 10
 )
 
 // limits are those.
-type limits struct{ attempts, codes, links, incidents *perMinute }
+type limits struct{ attempts, codes, links, incidents, mutes, locked *perMinute }
 
 func newLimits() limits {
 	return limits{
 		attempts: &perMinute{most: attemptsPerMinute}, codes: &perMinute{most: codesPerMinute},
-		links: &perMinute{most: linksPerMinute}, incidents: &perMinute{most: incidentsPerMinute},
+		links: &perMinute{most: linksPerMinute}, incidents: &perMinute{most: incidentsPerMinute}, mutes: &perMinute{most: mutesPerMinute},
+		locked: &perMinute{most: lockedPerMinute},
 	}
 }
 

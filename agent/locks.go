@@ -2,6 +2,7 @@ package agent
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,11 +121,13 @@ func (e *lockedError) Unwrap() error { return e.error }
 // locked stays, for its owner to end or for the policy to change.
 func (a *Agent) lock(s state.Profile) *ipc.Error {
 	p := a.cfg.Policy
+	// Each address is one that the device would go to, where another does not answer.
+	foreign := slices.IndexFunc(s.URLs(), func(url string) bool { return !p.Servers.AllowsURL(url) })
 	switch {
 	case !p.Servers.AllowsIssuer(s.Issuer):
 		return errServer(s.Issuer)
-	case !p.Servers.AllowsURL(s.DeviceURL):
-		return errServer(s.DeviceURL)
+	case foreign >= 0:
+		return errServer(s.URLs()[foreign])
 	case !p.AllowsKey(s.ApprovalKey.Provider):
 		return errKeyForbidden(s.ApprovalKey.Provider)
 	case !p.AllowsKey(s.DeviceKey.Provider):

@@ -3,6 +3,7 @@ package agent
 import (
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -301,5 +302,49 @@ func TestStatusHasThePolicy(t *testing.T) {
 	k.agent.cfg.Policy.LocalApprovals, k.agent.cfg.Policy.Keys, k.agent.cfg.Policy.AttestationRequired = policy.InPrompts, []string{kindTPM}, true
 	if p := ask(); p.ClassFloor != "C2" || !slices.Equal(p.Servers, []string{"*.example.org"}) || p.PINMinLength != 9 || p.MuteMaxSeconds != 0 || p.LocalApprovals != "prompt" || !slices.Equal(p.Keys, []string{"tpm"}) || !p.AttestationRequired {
 		t.Errorf("with one: %+v", p)
+	}
+}
+
+// TestHeldOffByAnyAddress: a server may have said where else it is before the policy
+// became stricter, and is not followed there.
+func TestHeldOffByAnyAddress(t *testing.T) {
+	k := newKit(t)
+	both := func(s *protocol.Trust) {
+		s.DeviceURLs = []string{"https://127.0.0.1:1", "https://elsewhere.example:1"}
+	}
+	if err := k.adopt(statement(t, k.server, 1, both, k.server)); err != nil {
+		t.Fatal(err)
+	}
+	k.agent.cfg.Policy = only(t, "server.example", "127.0.0.1")
+	if why := k.profile.locked(); why == nil || why.Code != ipc.CodeServerForbidden || !strings.Contains(why.Message, "elsewhere.example") {
+		t.Errorf("with a forbidden second address it is locked by %v", why)
+	}
+	k.agent.cfg.Policy = only(t, "server.example", "127.0.0.1", "elsewhere.example")
+	if why := k.profile.locked(); why != nil {
+		t.Errorf("with both addresses allowed it is locked by %v", why)
+	}
+}
+
+// TestMutingWritesFewRecords: the log has room for so many records, and who mutes and
+// unmutes over and over must not push out those of others.
+func TestMutingWritesFewRecords(t *testing.T) {
+	k := newKit(t)
+	before, refused := len(k.audited()), 0
+	for i := range 200 {
+		switch err := k.mute(strconv.Itoa(i % 2 * 60)); codeOf(err) {
+		case "":
+		case ipc.CodeRateLimited:
+			refused++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if n := len(k.audited()) - before; n > 50 || refused < 150 {
+		t.Errorf("200 calls wrote %d records, and %d were refused", n, refused)
+	}
+	// Nobody else is refused for it.
+	r := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/mute", strings.NewReader(`{"seconds":60}`))
+	if _, err := k.agent.postMute(nil, r, scopeOf(testUID+1)); err != nil {
+		t.Error(err)
 	}
 }

@@ -74,3 +74,30 @@ func (l *lookouts) last(uid uint32) []string {
 	defer l.mu.Unlock()
 	return l.seen[uid].reasons
 }
+
+// turns let each user do a thing once at a time: what asks the chips much is asked
+// by nobody so often at once that those who sign wait for it. The zero value is
+// ready.
+type turns struct {
+	mu    sync.Mutex // held for map access only
+	taken map[uint32]chan struct{}
+}
+
+// take waits for a user's turn, which the caller gives back, or for ctx.
+func (t *turns) take(ctx context.Context, uid uint32) (give func(), err error) {
+	t.mu.Lock()
+	if t.taken == nil {
+		t.taken = map[uint32]chan struct{}{}
+	}
+	if t.taken[uid] == nil {
+		t.taken[uid] = make(chan struct{}, 1)
+	}
+	turn := t.taken[uid]
+	t.mu.Unlock()
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ipc.Errorf(ipc.CodeBusy, "wait, and try again", "this is being looked at for you already")
+	}
+}

@@ -270,14 +270,28 @@ func (m *machine) wait(ctx context.Context, s setback) {
 func (m *machine) tpm() hsm.Provider { return m.agent.chips.named(kindTPM) }
 
 // check is what doctor says of it; ok is false where the computer is to enroll
-// nowhere.
-func (m *machine) check() (c ipc.Check, ok bool) {
+// nowhere. The names of endorsement keys are in it for whoever administers the
+// computer.
+func (m *machine) check(all bool) (c ipc.Check, ok bool) {
 	if !m.enrolls() {
 		return c, false
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return ipc.Check{Code: checkMachine, Status: m.standing.status, Detail: m.standing.detail, Cure: m.standing.cure}, true
+	c = ipc.Check{Code: checkMachine, Status: m.standing.status, Detail: m.standing.detail, Cure: m.standing.cure}
+	if !all {
+		c.Detail, c.Cure = m.nameless(c.Detail), m.nameless(c.Cure)
+	}
+	return c, true
+}
+
+// nameless is a text without the names of this computer's endorsement keys, which
+// name the hardware for good. It expects mu held.
+func (m *machine) nameless(text string) string {
+	for _, ek := range m.eks {
+		text = strings.ReplaceAll(text, ek, "KEY, which sudo countersign doctor names")
+	}
+	return text
 }
 
 // checkMachine is the code of doctor for it.
@@ -285,7 +299,7 @@ const checkMachine = "machine"
 
 // trouble is why it does not work; "" where it does, or will by itself.
 func (m *machine) trouble() string {
-	if c, ok := m.check(); ok && c.Status == ipc.CheckFail {
+	if c, ok := m.check(false); ok && c.Status == ipc.CheckFail {
 		return strings.TrimSuffix(c.Detail, ".")
 	}
 	return ""
@@ -299,12 +313,12 @@ func (m *machine) info(all bool) *ipc.Machine {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := &ipc.Machine{Server: m.fleet.Server, Enroll: m.fleet.Enroll, State: m.standing.state, Detail: m.standing.detail, ReportedAt: moment(m.reported)}
+	out := &ipc.Machine{Server: m.fleet.Server, Enroll: m.fleet.Enroll, State: m.standing.state, Detail: m.nameless(m.standing.detail), ReportedAt: moment(m.reported)}
 	if e := m.enrolled; e != nil {
 		out.ID, out.Endorsement, out.EnrolledAt = e.ID, e.Endorsement, moment(e.EnrolledAt)
 	}
 	if all {
-		out.EKs = m.eks
+		out.Detail, out.EKs = m.standing.detail, m.eks
 		if out.EKs == nil && m.enrolled != nil {
 			out.EKs = []string{m.enrolled.EK}
 		}

@@ -114,10 +114,18 @@ func clean(s string, limit int) string {
 	return s
 }
 
+// administers reports whether a caller may know what names the hardware for good.
+func (a *Agent) administers(s ipc.Scope) bool { return s.Peer.UID == 0 || a.cfg.Mode != "system" }
+
 // getInventory says what this computer is to a fleet.
 func (a *Agent) getInventory(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), chipTimeout)
 	defer cancel()
+	give, err := a.examining.take(ctx, s.Peer.UID)
+	if err != nil {
+		return nil, err
+	}
+	defer give()
 	out := ipc.Inventory{Version: a.cfg.Version, Mode: a.cfg.Mode, Chips: []ipc.Chip{}}
 	out.OS, out.OSVersion, out.Kernel = system()
 	for _, p := range a.chips {
@@ -125,6 +133,6 @@ func (a *Agent) getInventory(_ http.ResponseWriter, r *http.Request, s ipc.Scope
 			out.Chips = append(out.Chips, ipc.Chip{Provider: p.Name(), Vendor: st.Vendor, Model: st.Model, Firmware: st.Firmware})
 		}
 	}
-	out.Machine = a.machine.info(s.Peer.UID == 0 || a.cfg.Mode != "system")
+	out.Machine = a.machine.info(a.administers(s))
 	return out, nil
 }

@@ -40,7 +40,7 @@ func (a *Agent) mendPermission(c ipc.Check, where string) ipc.Check {
 	}
 	kind, path, _ := strings.Cut(where, ":")
 	if kind != "device" {
-		return c.Mended("let the service's group open the TPM's socket", mend.Then("sudo chgrp tss '"+path+"'", "sudo chmod g+rw '"+path+"'"))
+		return c.Mended("let the service's group open the TPM's socket", mend.Then(mend.Words("sudo", "chgrp", "tss", path), mend.Words("sudo", "chmod", "g+rw", path)))
 	}
 	return c.Mended("have the TPM given to the service's group", mend.Then(
 		"sudo udevadm control --reload", "sudo udevadm trigger --action=add --subsystem-match=tpmrm --settle", mend.Restart(unit)))
@@ -65,10 +65,10 @@ func (a *Agent) mendLocked(c ipc.Check, where string) ipc.Check {
 		return c.Mended(words+" with tpm2-tools", mend.Install(mend.TPMTools))
 	}
 	if kind == "device" {
-		return c.Mended(words, "sudo tpm2_dictionarylockout --clear-lockout --tcti "+where)
+		return c.Mended(words, mend.Words("sudo", "tpm2_dictionarylockout", "--clear-lockout", "--tcti", where))
 	}
 	// A software TPM talks to one program at a time.
-	return c.Mended(words, mend.Then("sudo systemctl stop "+unit, "sudo tpm2_dictionarylockout --clear-lockout --tcti swtpm:path="+path, "sudo systemctl start "+unit))
+	return c.Mended(words, mend.Then("sudo systemctl stop "+unit, mend.Words("sudo", "tpm2_dictionarylockout", "--clear-lockout", "--tcti", "swtpm:path="+path), "sudo systemctl start "+unit))
 }
 
 // checkBus says whether the system's message bus is there, behind which those are

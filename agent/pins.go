@@ -89,6 +89,10 @@ func (p *profile) usedPIN(request string, err error) {
 	case counted:
 		e.Detail = map[string]string{"tries_left": strconv.Itoa(wrong.TriesLeft)}
 	case errors.Is(err, hsm.ErrPINLocked):
+		// Such a try costs nothing, and comes as often as a program likes.
+		if !p.agent.limits.locked.admit(s.UID, BootTime()) {
+			return
+		}
 		e.Kind = recordPINLocked
 	default:
 		return

@@ -55,3 +55,21 @@ func TestPINsAreThrottled(t *testing.T) {
 		}
 	})
 }
+
+// TestLockedTriesWriteFewRecords: a chip that has locked a PIN refuses each try at
+// once, and who goes on all the same does not push other records out of the log.
+func TestLockedTriesWriteFewRecords(t *testing.T) {
+	k := newKit(t)
+	for range 200 {
+		k.profile.usedPIN("r", hsm.ErrPINLocked)
+	}
+	n := 0
+	for _, kind := range k.audited() {
+		if kind == recordPINLocked {
+			n++
+		}
+	}
+	if n == 0 || n > 20 {
+		t.Errorf("200 tries wrote %d records", n)
+	}
+}

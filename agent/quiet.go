@@ -77,6 +77,9 @@ func (a *Agent) postMute(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (a
 	if err := a.checkMute(d); err != nil {
 		return nil, err
 	}
+	if !a.limits.mutes.admit(s.Peer.UID, BootTime()) {
+		return nil, ipc.Errorf(ipc.CodeRateLimited, "wait a minute, and try again", "prompts were muted too often within a minute")
+	}
 	if err := a.attention.mute(s.Peer.UID, d); err != nil {
 		return nil, storageError(err)
 	}

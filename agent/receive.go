@@ -90,7 +90,8 @@ func (p *profile) receive(compact string, now int64, sent time.Duration) (id str
 	if err == nil {
 		err = p.addressed(req)
 	}
-	if err == nil && p.locked() != nil {
+	// A former name is the server's word, and is shown as the one that asks.
+	if err == nil && (p.locked() != nil || !p.agent.cfg.Policy.Servers.AllowsIssuer(req.Issuer)) {
 		err = errHeldOff
 	}
 	if err == nil && p.blocks(req.Client.ID) {

@@ -15,6 +15,7 @@ import (
 
 	"countersign/agent/state"
 	"countersign/internal/secret"
+	"countersign/internal/testenv"
 	"countersign/ipc"
 	"countersign/protocol"
 )
@@ -219,7 +220,7 @@ func newShownKit(t *testing.T) *kit {
 		root = t.TempDir()
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
-	k := &kit{t: t, root: filepath.Join(root, "state"), chip: newSoftProvider(kindTPM), log: new(logBuffer), server: newECDSA(t)}
+	k := &kit{t: t, root: filepath.Join(root, "state"), chip: newSoftProvider(kindTPM), log: new(testenv.Log), server: newECDSA(t)}
 	k.open()
 	k.id = k.enroll("p_shown00", uint32(os.Getuid()), "https://127.0.0.1:1")
 	k.start()

@@ -223,3 +223,21 @@ func TestStatementIsFetchedOnceAndWhenAnnounced(t *testing.T) {
 	case <-time.After(100 * time.Millisecond):
 	}
 }
+
+// TestNoNameThatThePolicyForbids: a server cannot say that it was once another, which
+// the policy does not allow, and ask in that one's name.
+func TestNoNameThatThePolicyForbids(t *testing.T) {
+	k := newKit(t)
+	k.agent.cfg.Policy = only(t, "server.example", "127.0.0.1")
+	was := func(s *protocol.Trust) { s.Former = []string{"https://bank.example"} }
+	if err := k.adopt(statement(t, k.server, 1, was, k.server)); err != nil {
+		t.Fatal(err)
+	}
+	for id, issuer := range map[string]string{"own": testIssuer, "other": "https://bank.example"} {
+		req := k.request(id, protocol.C1)
+		req.Issuer = issuer
+		if _, ok := k.profile.receive(k.sign(req), 1000, BootTime()); ok != (id == "own") {
+			t.Errorf("a request in the name of %s: taken in %v", issuer, ok)
+		}
+	}
+}

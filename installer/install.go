@@ -4,7 +4,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -365,10 +364,12 @@ func (i *Installer) notes() []Note {
 
 // tpmGroup says how a user gets to the TPM.
 func tpmGroup(info os.FileInfo) Note {
-	text := "you may not use the TPM, /dev/tpmrm0: only root and the members of a group may"
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || owner.Gid == 0 || info.Mode().Perm()&0o060 != 0o060 {
 		return Note{Text: "you may not use the TPM, /dev/tpmrm0: only root may. Install the system's service instead", Cure: "sudo countersign service install"}
 	}
-	return Note{Text: text, Cure: fmt.Sprintf("sudo usermod -aG $(stat -c %%G /dev/tpmrm0) %s, then log out and in again", os.Getenv("USER"))}
+	return Note{
+		Text: "you may not use the TPM, /dev/tpmrm0: only root and the members of a group may; become one, then log out and in again",
+		Cure: `sudo usermod --append --groups "$(stat --format=%G /dev/tpmrm0)" "$(id --user --name)"`,
+	}
 }

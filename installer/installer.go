@@ -99,12 +99,21 @@ func New(o Options) (*Installer, error) {
 func (i *Installer) Close() error { return i.m.tree.close() }
 
 // StateDirectory is where the service keeps its profiles and the references of
-// its keys, "" where there is none yet.
-func (i *Installer) StateDirectory() string {
-	if i.m.tree.exists(i.layout.state) {
-		return i.layout.state
+// its keys, "" where there is none that uninstalling could take: none yet, or one
+// that a package's service goes on with.
+func (i *Installer) StateDirectory(ctx context.Context) string {
+	if i.packageOfService(ctx) != "" || !i.m.tree.exists(i.layout.state) {
+		return ""
 	}
-	return ""
+	return i.layout.state
+}
+
+// packageOfService is the package that has a service of the system here too.
+func (i *Installer) packageOfService(ctx context.Context) string {
+	if i.User {
+		return ""
+	}
+	return i.m.packaged(ctx, "/usr/bin/countersignd")
 }
 
 // Plan is what is to be done, in order.

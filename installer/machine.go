@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os/exec"
+	"path/filepath"
 	"strings"
+
+	"countersign/internal/mend"
 )
 
 // machine is what steps work on: the tree, the record of what was done to it,
@@ -30,7 +32,7 @@ func (m *machine) run(ctx context.Context, command []string) error {
 // output runs a program and returns what it prints. It gets no terminal: it
 // must not ask anybody.
 func output(ctx context.Context, command []string) (string, error) {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd := exec.CommandContext(ctx, program(command[0]), command[1:]...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -39,9 +41,23 @@ func output(ctx context.Context, command []string) (string, error) {
 	}
 	if err != nil {
 		return stdout.String(), fail(CodeStep, "see what it says, mend that and do this again: what was done is kept",
-			"%s: %v: %s", Shell(command), err, firstLines(stderr.String()))
+			"%s: %v: %s", mend.Words(command...), err, firstLines(stderr.String()))
 	}
 	return stdout.String(), nil
+}
+
+// program finds a tool of administrators where su without a dash has left their
+// directories out of the path.
+func program(name string) string {
+	if _, err := exec.LookPath(name); !errors.Is(err, exec.ErrNotFound) {
+		return name
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	return name
 }
 
 // firstLines are enough of what a program complains about.
@@ -72,19 +88,37 @@ func (m *machine) packaged(ctx context.Context, path string) string {
 
 // packageOf asks the databases of dpkg and of rpm.
 func (m *machine) packageOf(ctx context.Context, path string) string {
-	dpkg := []string{"dpkg-query", "--admindir=" + strings.TrimSuffix(m.tree.dir, "/") + "/var/lib/dpkg", "-S", path}
-	// "countersign: /usr/bin/countersign"; a diversion has other words before the colon.
-	if out, err := output(ctx, dpkg); err == nil {
-		for line := range strings.Lines(out) {
-			if names, ok := strings.CutSuffix(strings.TrimSpace(line), ": "+path); ok && !strings.Contains(names, " by ") {
-				return names
-			}
-		}
+	if name := m.dpkgOf(ctx, path); name != "" {
+		return name
 	}
 	// Without a database of its own rpm would make one.
 	if m.tree.exists("/var/lib/rpm") || m.tree.exists("/usr/lib/sysimage/rpm") {
 		if out, err := output(ctx, []string{"rpm", "--root", m.tree.dir, "-qf", "--qf", "%{NAME}\n", path}); err == nil {
 			return strings.TrimSpace(out)
+		}
+	}
+	return ""
+}
+
+// dpkgOf asks dpkg, "" where none of its packages has the file, or one that was
+// removed and has only left it as configuration.
+func (m *machine) dpkgOf(ctx context.Context, path string) string {
+	dpkg := []string{"env", "LC_ALL=C", "dpkg-query", "--admindir=" + strings.TrimSuffix(m.tree.dir, "/") + "/var/lib/dpkg"}
+	out, err := output(ctx, append(dpkg, "-S", path))
+	if err != nil {
+		return ""
+	}
+	// "countersign: /usr/bin/countersign"; a diversion has other words before the colon.
+	for line := range strings.Lines(out) {
+		names, ok := strings.CutSuffix(strings.TrimSpace(line), ": "+path)
+		if !ok || strings.Contains(names, " by ") {
+			continue
+		}
+		for name := range strings.SplitSeq(names, ", ") {
+			status, err := output(ctx, append(dpkg, "-W", "--showformat=${db:Status-Status}", name))
+			if err == nil && status != "config-files" {
+				return name
+			}
 		}
 	}
 	return ""
@@ -97,7 +131,11 @@ func (m *machine) refusePackaged(ctx context.Context, paths []string) error {
 			continue
 		}
 		if name := m.packaged(ctx, path); name != "" {
-			return fail(CodePackaged, fmt.Sprintf("use the package: upgrade it with apt or dnf, or remove it first, with: sudo apt remove %s", name),
+			cure := "use the package: upgrade it, or remove it first"
+			if m.tree.live() {
+				cure += ", with: " + mend.Remove(name)
+			}
+			return fail(CodePackaged, cure,
 				"the package %q of the distribution has installed this: %s is its file", name, path)
 		}
 	}

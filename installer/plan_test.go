@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"countersign/internal/testenv"
+	"countersign/session/desktop"
 	"countersign/systemd"
 )
 
@@ -305,11 +306,26 @@ func TestPackaged(t *testing.T) {
 	}
 	edit(t, filepath.Join(root, "usr/bin/countersign"), "packaged")
 	_, err := planInstall(t, root, from)
-	if code(err) != CodePackaged || !strings.Contains(err.(*Error).Cure, "sudo apt remove countersign") { //nolint:errorlint // it is made there
+	if code(err) != CodePackaged {
 		t.Errorf("it is installed over the package: %v", err)
 	}
 	if _, err := open(t, root, from).PlanUninstall(t.Context(), true); code(err) != CodePackaged {
 		t.Errorf("the package is uninstalled: %v", err)
+	}
+	// Removed and not purged it owns what it left, and has installed nothing.
+	edit(t, filepath.Join(root, "var/lib/dpkg/status"), "Package: countersign\nStatus: deinstall ok config-files\nArchitecture: amd64\nMaintainer: x\nVersion: 1\nDescription: x\n")
+	for _, path := range []string{"usr/bin/countersign", action[1:]} {
+		if err := os.Remove(filepath.Join(root, path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	autostart := "/etc/xdg/autostart/countersign-session.desktop"
+	edit(t, filepath.Join(root, "var/lib/dpkg/info/countersign.list"), autostart+"\n")
+	edit(t, filepath.Join(root, autostart), desktop.Autostart)
+	do(t, "install", root, from)
+	do(t, "uninstall", root, from)
+	if content(t, filepath.Join(root, autostart)) != desktop.Autostart {
+		t.Error("what the package left is gone")
 	}
 }
 
@@ -375,5 +391,24 @@ func TestObsoleteFilesGo(t *testing.T) {
 	}
 	if strings.Contains(content(t, filepath.Join(root, i.layout.record)), "old.conf") {
 		t.Error("the record still tells of it")
+	}
+}
+
+// TestShortPath: su without a dash leaves the path of a user, which has no useradd.
+func TestShortPath(t *testing.T) {
+	root, from := image(t), programs(t, "1")
+	before := treeOf(t, root)
+	t.Setenv("PATH", "/usr/bin:/bin")
+	do(t, "install", root, from)
+	i := open(t, root, from)
+	p, err := i.PlanUninstall(t.Context(), true)
+	if err == nil {
+		err = i.Apply(t.Context(), p, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, treeOf(t, root)); diff != "" {
+		t.Errorf("it leaves:\n%s", diff)
 	}
 }

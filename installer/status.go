@@ -178,38 +178,58 @@ func (i *Installer) problems(s *Standing) (found []Problem) {
 		add("no_user", mend.Then("sudo systemd-sysusers", mend.Restart(socketUnit), mend.Restart(serviceUnit)), "the user or a group that the service runs as does not exist")
 		return found
 	}
-	switch s.State {
-	case "not installed":
+	broken := i.brokenUnits(s)
+	found = append(found, broken...)
+	switch {
+	case s.State == "not installed":
 		add("not_installed", i.command("install"), "the service is not installed")
-	case "failed":
+	case len(broken) > 0: // nothing that starts it works before
+	case s.State == "failed":
 		add("failed", i.m.init.logs(), "the service ended and does not start any more")
-	case "stopped":
+	case s.State == "stopped":
 		add("stopped", i.command("start"), "the service does not run")
+	case len(s.Units) > 1 && s.Units[1].Active != "active":
+		add("socket", i.command("start"), "%s does not listen: programs are refused while the service starts", socketUnit)
 	}
 	if len(i.m.book.Entries) > len(i.kept()) && !i.m.book.Complete {
 		add("interrupted", i.command("install"), "the installation, or its removal, was interrupted")
 	}
-	for _, u := range s.Units {
-		if u.Load == "masked" || u.Load == "error" || u.Load == "bad-setting" {
-			add("unit_"+u.Load, "systemctl status "+u.Name, "the unit %s cannot be used: %s", u.Name, u.Load)
-		}
-	}
-	if len(s.Units) > 1 && s.State != "not installed" && s.Units[1].Active != "active" {
-		add("socket", i.command("start"), "%s does not listen: programs are refused while the service starts", socketUnit)
-	}
 	vendor := "/usr/lib/systemd/system/" + serviceUnit
-	if !i.User && len(s.Units) > 0 && strings.HasPrefix(s.Units[0].Path, "/etc/") && i.m.tree.exists(vendor) {
+	if !i.User && len(s.Units) > 0 && i.m.book.file(s.Units[0].Path) != nil && i.m.tree.exists(vendor) {
 		add("shadowed", i.command("uninstall"), "%s hides the unit of the package, %s", s.Units[0].Path, vendor)
 	}
 	for _, e := range i.m.book.Entries {
 		if base, ok := strings.CutSuffix(e.Path, ".new"); ok && i.m.tree.exists(e.Path) {
-			add("changed", "compare it with "+e.Path+", and remove that", "%s was changed by somebody, and is older than this version", base)
+			add("changed", mend.Words(append(i.sudo(), "rm", e.Path)...), "%s was changed by somebody, and is older than this version: take over what you need of %s, then remove that", base, e.Path)
 		}
 	}
 	if s.Installed != "" && s.Installed != version.Version() && slices.Contains([]string{"/usr/bin", "/usr/local/bin"}, filepath.Dir(i.m.init.program)) {
 		add("versions", i.command("install"), "countersign is version %s and countersignd %s", version.Version(), s.Installed)
 	}
 	return found
+}
+
+// brokenUnits are those that systemd starts for nobody.
+func (i *Installer) brokenUnits(s *Standing) (found []Problem) {
+	for _, u := range s.Units {
+		if u.Load != "masked" && u.Load != "error" && u.Load != "bad-setting" {
+			continue
+		}
+		cure := "systemctl status " + u.Name
+		if u.Load == "masked" {
+			cure = mend.Words(append(i.sudo(), i.scope().systemctl("/", "unmask", u.Name)...)...)
+		}
+		found = append(found, Problem{"unit_" + u.Load, fmt.Sprintf("the unit %s cannot be used: %s", u.Name, u.Load), cure})
+	}
+	return found
+}
+
+// sudo is what a command takes before it.
+func (i *Installer) sudo() []string {
+	if i.User {
+		return nil
+	}
+	return []string{"sudo"}
 }
 
 // nobody reports that systemd found no user or no group to start the service as

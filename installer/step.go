@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"strings"
 )
 
 // Kind names a type of step.
@@ -95,17 +94,4 @@ func (s scope) flags(root string) []string {
 // systemctl is a command of it, as typed.
 func (s scope) systemctl(root string, words ...string) []string {
 	return append(append([]string{"systemctl"}, s.flags(root)...), words...)
-}
-
-// Shell writes the words of a command as a shell takes them.
-func Shell(words []string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=/.,:@+"
-	quoted := make([]string, 0, len(words))
-	for _, w := range words {
-		if w == "" || strings.Trim(w, plain) != "" {
-			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
-		}
-		quoted = append(quoted, w)
-	}
-	return strings.Join(quoted, " ")
 }

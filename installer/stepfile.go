@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+
+	"countersign/internal/mend"
 )
 
 // MakeDirectory makes a directory of root's, or of the user's.
@@ -96,11 +98,11 @@ func (s *WriteFile) state(_ context.Context, m *machine) (State, error) {
 	ours := m.book.file(s.Path)
 	switch {
 	case ours == nil:
-		return "", fail(CodeConflict, "move it away, or remove it: sudo rm "+s.Path, "%s is there already, and Countersign did not write it", s.Path)
+		return "", fail(CodeConflict, "move it away, or remove it: "+m.remover(s.Path), "%s is there already, and Countersign did not write it", s.Path)
 	case ours.owns(have):
 		return Needed, nil
 	case s.Program:
-		return "", fail(CodeConflict, "remove it: sudo rm "+s.Path, "%s is not the program that was installed: somebody changed it", s.Path)
+		return "", fail(CodeConflict, "remove it: "+m.remover(s.Path), "%s is not the program that was installed: somebody changed it", s.Path)
 	}
 	return Kept, nil
 }
@@ -118,6 +120,14 @@ func (s *WriteFile) apply(ctx context.Context, m *machine) error {
 	case Done, Others:
 	}
 	return nil
+}
+
+// remover is the command that removes a file of whoever is installed for.
+func (m *machine) remover(path string) string {
+	if m.tree.foreign {
+		return mend.Words("rm", path)
+	}
+	return mend.Words("sudo", "rm", m.tree.full(path))
 }
 
 // owns is whether a content is one that was written there, or the nothing that

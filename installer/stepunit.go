@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"countersign/internal/mend"
 )
 
 // MakeUser makes the system user that the service runs as.
@@ -18,7 +20,7 @@ type MakeUser struct {
 func (s *MakeUser) Kind() Kind { return KindUser }
 
 func (s *MakeUser) String() string {
-	return fmt.Sprintf("make user %s: %s", s.Name, Shell(s.Command))
+	return fmt.Sprintf("make user %s: %s", s.Name, mend.Words(s.Command...))
 }
 
 func (s *MakeUser) state(_ context.Context, m *machine) (State, error) {
@@ -185,7 +187,9 @@ type PurgeKeys struct {
 // Kind implements Step.
 func (s *PurgeKeys) Kind() Kind { return KindPurge }
 
-func (s *PurgeKeys) String() string { return "remove the keys from the chips: " + Shell(s.Command) }
+func (s *PurgeKeys) String() string {
+	return "remove the keys from the chips: " + mend.Words(s.Command...)
+}
 
 func (s *PurgeKeys) state(_ context.Context, m *machine) (State, error) {
 	if m.tree.exists(s.directory) {
@@ -200,7 +204,7 @@ func (s *PurgeKeys) apply(ctx context.Context, m *machine) error {
 	}
 	err := m.run(ctx, s.Command)
 	if failed, ok := errors.AsType[*Error](err); ok {
-		failed.Cure = "mend that and do this again, or leave in the chips what is there: " + Shell(append(s.Command, "--force"))
+		failed.Cure = "mend that and do this again, or leave in the chips what is there: " + mend.Words(append(s.Command, "--force")...)
 		if s.sudo {
 			failed.Cure = strings.Replace(failed.Cure, "there: ", "there: sudo ", 1)
 		}
@@ -218,7 +222,7 @@ type Enable struct {
 // Kind implements Step.
 func (s *Enable) Kind() Kind { return KindEnable }
 
-func (s *Enable) String() string { return "enable " + s.Unit + ": " + Shell(s.Command) }
+func (s *Enable) String() string { return "enable " + s.Unit + ": " + mend.Words(s.Command...) }
 
 // state leaves a unit disabled that was enabled once: somebody did that.
 func (s *Enable) state(_ context.Context, m *machine) (State, error) {
@@ -253,7 +257,7 @@ type Disable struct {
 // Kind implements Step.
 func (s *Disable) Kind() Kind { return KindDisable }
 
-func (s *Disable) String() string { return "disable " + s.Unit + ": " + Shell(s.Command) }
+func (s *Disable) String() string { return "disable " + s.Unit + ": " + mend.Words(s.Command...) }
 
 // state needs the unit's file: systemctl knows no unit without one.
 func (s *Disable) state(_ context.Context, m *machine) (State, error) {
@@ -280,7 +284,7 @@ type Reload struct {
 // Kind implements Step.
 func (s *Reload) Kind() Kind { return KindReload }
 
-func (s *Reload) String() string { return "reload: " + Shell(s.Command) }
+func (s *Reload) String() string { return "reload: " + mend.Words(s.Command...) }
 
 func (s *Reload) state(_ context.Context, m *machine) (State, error) {
 	if s.files == nil || !m.book.Complete || m.anyFresh(s.files) {

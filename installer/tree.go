@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"countersign/internal/mend"
 )
 
 // tree is the file system that is installed into. Paths are absolute, as the
@@ -37,6 +39,9 @@ func (t *tree) close() error { return t.root.Close() }
 
 // live is whether the tree is the running system's own.
 func (t *tree) live() bool { return t.dir == "/" }
+
+// full is a path as those outside of the tree call it.
+func (t *tree) full(path string) string { return filepath.Join(t.dir, path) }
 
 // real is a path below the root. On the running system links are followed
 // wherever they lead, except the last name of the path.
@@ -253,11 +258,11 @@ func onlyRoots(path string, info fs.FileInfo) error {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	switch {
 	case !ok || owner.Uid != 0:
-		return fail(CodeUnsafe, "sudo chown root: "+path, "%s does not belong to root: whoever owns it could put another program there", path)
+		return fail(CodeUnsafe, mend.Words("sudo", "chown", "root:", path), "%s does not belong to root: whoever owns it could put another program there", path)
 	case info.Mode().Perm()&0o002 != 0:
-		return fail(CodeUnsafe, "sudo chmod o-w "+path, "everybody may write to %s: whoever does could put another program there", path)
+		return fail(CodeUnsafe, mend.Words("sudo", "chmod", "o-w", path), "everybody may write to %s: whoever does could put another program there", path)
 	case info.Mode().Perm()&0o020 != 0 && owner.Gid != 0:
-		return fail(CodeUnsafe, "sudo chmod g-w "+path, "others than root may write to %s: whoever does could put another program there", path)
+		return fail(CodeUnsafe, mend.Words("sudo", "chmod", "g-w", path), "others than root may write to %s: whoever does could put another program there", path)
 	}
 	return nil
 }

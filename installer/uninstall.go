@@ -4,6 +4,8 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+
+	"countersign/internal/mend"
 )
 
 // PlanUninstall plans to take away what was installed: what the record tells of,
@@ -15,10 +17,7 @@ func (i *Installer) PlanUninstall(ctx context.Context, purge bool) (*Plan, error
 		return nil, i.notInstalled(ctx)
 	}
 	p := i.plan("uninstall")
-	owner := ""
-	if !i.User {
-		owner = i.m.packaged(ctx, "/usr/bin/countersignd")
-	}
+	owner := i.packageOfService(ctx)
 	stays := owner != "" || i.m.tree.exists(i.layout.state) && !purge
 	steps := append([]Step{&Begin{i.layout.record}}, i.stops()...)
 	if !stays && i.m.tree.live() {
@@ -32,7 +31,7 @@ func (i *Installer) PlanUninstall(ctx context.Context, purge bool) (*Plan, error
 	case stays:
 		p.Notes = append(p.Notes, Note{
 			Text: "the keys and profiles stay in " + i.layout.state,
-			Cure: "to remove them too: " + i.command("uninstall --purge"),
+			Cure: "to remove them too: " + i.command("uninstall", "--purge"),
 		})
 		finish.keep = i.kept()
 	default:
@@ -74,11 +73,25 @@ func (i *Installer) handOver(p *Plan) {
 	}
 }
 
-func (i *Installer) command(words string) string {
-	if i.User {
-		return "countersign service " + words + " --user"
+// command is a line that does something to the service: with the program that runs
+// here, whose version it is about, which a shell finds by its name only where it is in
+// its place.
+func (i *Installer) command(word string, flags ...string) string {
+	program := "countersign"
+	if !i.inPlace() {
+		program = filepath.Join(i.Programs, program)
 	}
-	return "sudo countersign service " + words
+	line := append([]string{program, "service", word}, flags...)
+	switch {
+	case i.User:
+		line = append(line, "--user")
+	default:
+		line = append([]string{"sudo"}, line...)
+	}
+	if !i.m.tree.live() {
+		line = append(line, "--root", i.Root)
+	}
+	return mend.Words(line...)
 }
 
 // notInstalled says why there is nothing to remove.

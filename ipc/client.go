@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Caller is a client of the service. Its methods return *Error for every
@@ -23,11 +25,37 @@ type Caller struct {
 
 // Dial makes a Caller for the service at a socket. It does not connect yet.
 func Dial(socket string) *Caller {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		return d.DialContext(ctx, "unix", socket)
-	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return queue(ctx, socket) }
 	return &Caller{socket: socket, http: &http.Client{Transport: &http.Transport{DialContext: dial}}}
+}
+
+// queueTime is how long a caller waits for its place before the service, and
+// queuePause for each look whether there is one.
+const (
+	queueTime  = 10 * time.Second
+	queuePause = 5 * time.Millisecond
+)
+
+// queue connects, and waits where so many connect at once that the kernel takes no
+// more: a local user who does nothing else must neither shut the others out nor have
+// the watchdog believe that the service hangs.
+func queue(ctx context.Context, socket string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, queueTime)
+	defer cancel()
+	pause := time.NewTicker(queuePause)
+	defer pause.Stop()
+	for {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "unix", socket)
+		if !errors.Is(err, unix.EAGAIN) {
+			return conn, err
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // answerTime is how long a question may take, the longest being one that asks

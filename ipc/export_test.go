@@ -13,3 +13,6 @@ const (
 	MaxConns = maxConns
 	MaxBody  = maxBody
 )
+
+// Choose chooses between sockets.
+var Choose = choose

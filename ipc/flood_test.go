@@ -2,11 +2,17 @@ package ipc_test
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"countersign/ipc"
 )
@@ -54,5 +60,53 @@ func TestBodyThatNeverComes(t *testing.T) {
 	_, err = io.Copy(io.Discard, bufio.NewReader(c))
 	if took := time.Since(began); err != nil || took > 15*time.Second {
 		t.Errorf("the connection was open for %v: %v", took, err)
+	}
+}
+
+// TestCallersWaitForTheirTurn: while others connect faster than the service takes them,
+// the kernel refuses more. Who calls then waits, and the watchdog's question too.
+func TestCallersWaitForTheirTurn(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err = errors.Join(err, unix.Bind(fd, &unix.SockaddrUnix{Name: path}), unix.Listen(fd, 1)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(os.NewFile(uintptr(fd), path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		c, err := net.Dial("unix", path)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	answer := make(chan error)
+	go func() { answer <- ipc.Dial(path).Alive(t.Context()) }()
+	select {
+	case err := <-answer:
+		t.Fatalf("no room, and at once: %v", err)
+	case <-time.After(200 * time.Millisecond):
+	}
+	h, err := ipc.NewHandler(slog.New(slog.DiscardHandler), []ipc.Route{{Pattern: "GET /v1/alive", Access: ipc.ReadOwn, Handle: func(http.ResponseWriter, *http.Request, ipc.Scope) (any, error) {
+		return struct{}{}, nil
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	over := make(chan error)
+	go func() { over <- ipc.Serve(ctx, l, h) }()
+	if err := <-answer; err != nil {
+		t.Errorf("once there is room: %v", err)
+	}
+	stop()
+	if err := <-over; err != nil {
+		t.Error(err)
 	}
 }

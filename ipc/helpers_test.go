@@ -1,44 +1,25 @@
 package ipc_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
+	"countersign/internal/testenv"
 	"countersign/ipc"
 )
 
 // service serves routes on a socket until its test ends.
 type service struct {
 	socket string
-	log    buffer
+	log    testenv.Log
 	stop   context.CancelFunc
 	ended  chan error
-}
-
-// buffer is a log that several goroutines write.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // socketPath is short enough for sun_path, which t.TempDir does not promise.

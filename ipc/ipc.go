@@ -11,9 +11,13 @@
 package ipc
 
 import (
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"countersign/internal/secret"
 )
@@ -31,15 +35,28 @@ func UserSocket() string {
 	return filepath.Join(dir, "countersign", "agent.sock")
 }
 
-// DefaultSocket is the user's own service where its socket exists, else the
-// system's.
-func DefaultSocket() string {
-	if s := UserSocket(); s != "" {
-		if _, err := os.Stat(s); err == nil {
-			return s
+// DefaultSocket is that of the user's own service where there is one, else the
+// system's. What a service that was removed or killed leaves until the user logs out,
+// a socket that nobody listens at, does not hide the system's.
+func DefaultSocket() string { return choose(UserSocket(), SystemSocket) }
+
+func choose(own, system string) string {
+	if own == "" {
+		return system
+	}
+	c, err := net.DialTimeout("unix", own, time.Second)
+	if err == nil {
+		_ = c.Close()
+	}
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return system
+	case errors.Is(err, unix.ECONNREFUSED):
+		if _, err := os.Stat(system); err == nil {
+			return system
 		}
 	}
-	return SystemSocket
+	return own
 }
 
 // Status is the service as a whole, answered by GET /v1/status.

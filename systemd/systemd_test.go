@@ -103,6 +103,33 @@ func TestWatchdogIsToldOnlyWhatIsTrue(t *testing.T) {
 	}
 }
 
+// TestTurnedAwayIsNotHanging: a service that refuses its own question, as it refuses
+// any where too many come at once, is asked again before it is given up.
+func TestTurnedAwayIsNotHanging(t *testing.T) {
+	next := manager(t)
+	t.Setenv("WATCHDOG_USEC", "60000000")
+	t.Setenv("WATCHDOG_PID", "")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	times := 0
+	alive := func(context.Context) error {
+		if times++; times < 3 {
+			return errors.New("turned away")
+		}
+		return nil
+	}
+	log := &lines{seen: make(chan string, 10)}
+	done := make(chan error, 1)
+	go func() { done <- systemd.Watch(ctx, slog.New(slog.NewTextHandler(log, nil)), alive) }()
+	if got := next(); got != "WATCHDOG=1" {
+		t.Errorf("sent %q", got)
+	}
+	cancel()
+	if err := <-done; err != nil || len(log.seen) > 0 || times != 3 {
+		t.Errorf("asked %d times, said %d lines: %v", times, len(log.seen), err)
+	}
+}
+
 type lines struct{ seen chan string }
 
 func (l *lines) Write(p []byte) (int, error) {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"countersign/protocol"
-	"countersign/tokenserver/admin"
 	"countersign/tokenserver/pki"
 	"countersign/tokenserver/problem"
 	"countersign/tokenserver/store"
@@ -41,7 +40,7 @@ func (s *Server) authenticate(r *http.Request) (c store.Client, err error) {
 		return c, err
 	}
 	// Compared for an unknown client too, so that both take the same time.
-	if subtle.ConstantTimeCompare(admin.HashSecret(secret), c.SecretHash) != 1 || err != nil {
+	if subtle.ConstantTimeCompare(store.HashSecret(secret), c.SecretHash) != 1 || err != nil {
 		return c, problem.New(protocol.ProblemUnauthorized, "client_id and client_secret are expected as HTTP Basic")
 	}
 	return c, nil

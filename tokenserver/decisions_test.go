@@ -266,30 +266,11 @@ func TestOneOfManyDecisionsCounts(t *testing.T) {
 			shots = append(shots, shot{d, d.sign(dec)})
 		}
 	}
-	answers := make([]answer, len(shots))
-	var ready, done sync.WaitGroup
-	begin := make(chan struct{})
-	for i, sh := range shots {
-		ready.Add(1)
-		done.Go(func() {
-			ready.Done()
-			<-begin
-			answers[i] = sh.from.send(tx.ID, sh.sent)
-		})
-	}
-	ready.Wait()
-	close(begin)
-	done.Wait()
-
+	accepted, lost := race(len(shots), func(i int) answer { return shots[i].from.send(tx.ID, shots[i].sent) })
 	final := bank.read(tx.ID).Status
-	accepted := 0
-	for i, a := range answers {
-		if a.status == http.StatusOK {
-			accepted++
-			continue
-		}
+	for _, a := range lost {
 		if p := a.refused(t, http.StatusConflict, protocol.ProblemAlreadyDecided); p.State != final {
-			t.Errorf("decision %d hears %s, the transaction is %s", i, p.State, final)
+			t.Errorf("a decision hears %s, the transaction is %s", p.State, final)
 		}
 	}
 	if accepted != 1 || !final.Final() {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -415,13 +414,17 @@ func TestTokensAreNotGuessed(t *testing.T) {
 	for i := range 20 {
 		m.post(protocol.PathMachines, m.body(fmt.Sprint("guess", i))).refused(t, http.StatusNotFound, protocol.ProblemTokenUnknown)
 	}
-	a := m.post(protocol.PathMachines, m.body(token))
+	a := m.post(protocol.PathMachines, m.body("guess"))
 	a.refused(t, http.StatusTooManyRequests, protocol.ProblemRateLimited)
 	if a.header.Get("Retry-After") == "" {
 		t.Error("nobody is told when to come again")
 	}
-	s.Skip(time.Minute)
+	// Who guesses locks nobody out who comes from the same address, as all do behind
+	// one router: no number of guesses finds a token.
 	m.enroll(token)
+	s.Skip(time.Minute)
+	m.anew()
+	m.post(protocol.PathMachines, m.body("guess")).refused(t, http.StatusNotFound, protocol.ProblemTokenUnknown)
 }
 
 func TestReportsAreReadStrictly(t *testing.T) {
@@ -466,18 +469,8 @@ func TestATokenCountsExactly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	answers := make([]answer, all)
-	var wg sync.WaitGroup
-	for i, r := range list {
-		wg.Go(func() { answers[i] = r.activate(r.id, r.proof) })
-	}
-	wg.Wait()
-	in := 0
-	for _, a := range answers {
-		if a.status == http.StatusOK {
-			in++
-			continue
-		}
+	in, lost := race(all, func(i int) answer { return list[i].activate(list[i].id, list[i].proof) })
+	for _, a := range lost {
 		a.refused(t, http.StatusConflict, protocol.ProblemTokenUsed)
 	}
 	known, err := s.Machines.Machines(t.Context())

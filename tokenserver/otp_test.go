@@ -6,7 +6,6 @@ import (
 	"image/png"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -168,18 +167,8 @@ func TestOneDeviceOfManyRedeems(t *testing.T) {
 		devices[i] = enrollDevice(t, s, alice)
 	}
 	o := bank.offer("qr")
-	answers := make([]answer, len(devices))
-	var all sync.WaitGroup
-	for i, d := range devices {
-		all.Go(func() { answers[i] = d.redeem(o.OTP, protocol.OriginTyped) })
-	}
-	all.Wait()
-	won := 0
-	for _, a := range answers {
-		if a.status == http.StatusOK {
-			won++
-			continue
-		}
+	won, lost := race(len(devices), func(i int) answer { return devices[i].redeem(o.OTP, protocol.OriginTyped) })
+	for _, a := range lost {
 		a.refused(t, http.StatusNotFound, protocol.ProblemOTPUnknown)
 	}
 	if won != 1 {

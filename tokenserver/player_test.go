@@ -13,6 +13,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +56,33 @@ func (a answer) refused(tb testing.TB, status int, code string) protocol.Problem
 		tb.Fatalf("refused as %s (%s), want %s", a.body, a.header.Get("Content-Type"), code)
 	}
 	return p
+}
+
+// race makes n calls at once. It returns how many were answered with 200, and the
+// other answers.
+func race(n int, call func(i int) answer) (won int, lost []answer) {
+	answers := make([]answer, n)
+	var ready, done sync.WaitGroup
+	begin := make(chan struct{})
+	ready.Add(n)
+	for i := range n {
+		done.Go(func() {
+			ready.Done()
+			<-begin
+			answers[i] = call(i)
+		})
+	}
+	ready.Wait()
+	close(begin)
+	done.Wait()
+	for _, a := range answers {
+		if a.status == http.StatusOK {
+			won++
+		} else {
+			lost = append(lost, a)
+		}
+	}
+	return won, lost
 }
 
 // caller makes HTTPS calls to one listener.

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/internal/testenv"
 	"countersign/protocol"
 	"countersign/tokenserver"
 	"countersign/tokenserver/enroll"
@@ -105,7 +106,7 @@ func TestPanicIsAnsweredAndLogged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log servertest.Log
+	var log testenv.Log
 	s, err := tokenserver.New(t.Context(), tokenserver.Config{
 		Store: brokenStore{st}, PKI: authority, Listen: "127.0.0.1:0", DeviceListen: "127.0.0.1:0",
 		Logger: slog.New(slog.NewJSONHandler(&log, nil)),

@@ -12,7 +12,7 @@ import (
 // is added to it, has what was said to be durable, and raises no alarm.
 func TestCrashAtEachFileOperation(t *testing.T) {
 	t.Parallel()
-	testenv.KillAtEach(t, crashDir, map[string]int{"mkdirat": 1, "openat": 6, "pwrite64": 10, "fsync": 8}, afterCrash)
+	testenv.KillAtEach(t, map[string]int{"mkdirat": 1, "openat": 6, "pwrite64": 10, "fsync": 8}, afterCrash)
 }
 
 func afterCrash(t *testing.T, when, dir string, said map[string]int) {

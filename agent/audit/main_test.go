@@ -9,11 +9,7 @@ import (
 	"countersign/internal/testenv"
 )
 
-// crashDir names the directory that a child of the tests works on until it is
-// killed.
-const crashDir = "COUNTERSIGN_CRASH_DIR"
-
-func TestMain(m *testing.M) { os.Exit(testenv.RunOrLive(m, crashDir, live)) }
+func TestMain(m *testing.M) { os.Exit(testenv.RunOrLive(m, live)) }
 
 // live is a short life of a log that is opened twice. What is printed has returned.
 func live(dir string) error {

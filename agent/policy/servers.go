@@ -82,21 +82,21 @@ func (s Servers) Strings() []string {
 
 // AllowsURL reports whether a device may talk to a URL: it is on the host of an
 // entry.
-func (s Servers) AllowsURL(text string) bool {
-	if s == nil {
-		return true
-	}
-	u, err := url.Parse(text)
-	if err != nil || u.Scheme != "https" {
-		return false
-	}
-	host := hostOf(u)
-	return slices.ContainsFunc(s, func(e server) bool { return e.hosts(host) })
-}
+func (s Servers) AllowsURL(text string) bool { return s.allow(text, server.hosts) }
 
 // AllowsIssuer reports whether a server may call itself by a name: it is an entry,
 // or on the host of an entry that names no URL.
 func (s Servers) AllowsIssuer(text string) bool {
+	return s.allow(text, func(e server, host string) bool {
+		if e.issuer != "" {
+			return e.issuer == normalURL(text)
+		}
+		return e.hosts(host)
+	})
+}
+
+// allow reports whether an entry allows a URL, which is on host.
+func (s Servers) allow(text string, entry func(e server, host string) bool) bool {
 	if s == nil {
 		return true
 	}
@@ -105,9 +105,7 @@ func (s Servers) AllowsIssuer(text string) bool {
 		return false
 	}
 	host := hostOf(u)
-	return slices.ContainsFunc(s, func(e server) bool {
-		return e.issuer == "" && e.hosts(host) || e.issuer != "" && e.issuer == normalURL(text)
-	})
+	return slices.ContainsFunc(s, func(e server) bool { return entry(e, host) })
 }
 
 func (e server) hosts(host string) bool {

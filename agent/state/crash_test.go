@@ -13,7 +13,7 @@ import (
 // that it does, in turn, and looks at what the next start finds.
 func TestCrashAtEachFileOperation(t *testing.T) {
 	t.Parallel()
-	testenv.KillAtEach(t, crashDir, map[string]int{"mkdirat": 6, "openat": 30, "write": 15, "fsync": 25, "renameat": 12, "unlinkat": 5}, afterCrash)
+	testenv.KillAtEach(t, map[string]int{"mkdirat": 6, "openat": 30, "write": 15, "fsync": 25, "renameat": 12, "unlinkat": 5}, afterCrash)
 }
 
 // afterCrash demands that what was said to be done is done, and that nothing

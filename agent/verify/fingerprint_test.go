@@ -54,17 +54,18 @@ func (k *fingers) scan(finger string) {
 	k.Reader("SCAN " + finger)
 }
 
-func TestFinger(t *testing.T) {
-	k := newFingers(t)
-	if err := k.f.Available(t.Context(), person()); err != nil {
-		t.Fatalf("not available: %v", err)
-	}
-	a := k.ready()
+// accept scans the finger that is known, which ends an attempt well.
+func (k *fingers) accept(a *attempt) {
+	k.t.Helper()
 	k.scan(right)
 	if err := a.result(); err != nil {
-		t.Fatalf("the right finger: %v", err)
+		k.t.Fatalf("the right finger: %v", err)
 	}
-	a = k.ready()
+}
+
+// refuse scans another finger until the attempt ends, which it must do with no.
+func (k *fingers) refuse(a *attempt) {
+	k.t.Helper()
 	for i := range fingerTries {
 		k.scan(wrong)
 		a.hint(HintRetry)
@@ -73,16 +74,22 @@ func TestFinger(t *testing.T) {
 		}
 	}
 	if err := a.result(); !errors.Is(err, ErrNoMatch) {
-		t.Fatalf("three wrong fingers: %v", err)
+		k.t.Fatalf("wrong fingers only: %v", err)
 	}
-	a = k.ready()
+}
+
+func TestFinger(t *testing.T) {
+	k := newFingers(t)
+	if err := k.f.Available(t.Context(), person()); err != nil {
+		t.Fatalf("not available: %v", err)
+	}
+	k.accept(k.ready())
+	k.refuse(k.ready())
+	a := k.ready()
 	k.scan(wrong)
 	a.hint(HintRetry)
 	a.hint(HintPlaceFinger)
-	k.scan(right)
-	if err := a.result(); err != nil {
-		t.Errorf("a wrong finger and the right one: %v", err)
-	}
+	k.accept(a)
 }
 
 func TestFingerMisread(t *testing.T) {
@@ -92,10 +99,7 @@ func TestFingerMisread(t *testing.T) {
 		k.Reader(command)
 		a.hint(hint)
 	}
-	k.scan(right)
-	if err := a.result(); err != nil {
-		t.Error(err)
-	}
+	k.accept(a)
 }
 
 // TestFingerOfSomebodyElse: a finger counts for the person that it was enrolled
@@ -170,11 +174,7 @@ func TestFingerGivesTheReaderBack(t *testing.T) {
 		t.Errorf("nobody came: %v", err)
 	}
 	k.f.limit = fingerTime
-	a = k.ready()
-	k.scan(right)
-	if err := a.result(); err != nil {
-		t.Errorf("after those: %v", err)
-	}
+	k.accept(k.ready())
 }
 
 // TestFingerOneAtATime: the second waits until the first is done, and may give
@@ -192,15 +192,9 @@ func TestFingerOneAtATime(t *testing.T) {
 	if len(second.hints) != 0 {
 		t.Error("two had the reader")
 	}
-	k.scan(right)
-	if err := first.result(); err != nil {
-		t.Error(err)
-	}
+	k.accept(first)
 	second.hint(HintPlaceFinger)
-	k.scan(right)
-	if err := second.result(); err != nil {
-		t.Error(err)
-	}
+	k.accept(second)
 }
 
 // TestForgedFinger: other users of the bus say that the finger matched, that the
@@ -234,16 +228,7 @@ func TestForgedFinger(t *testing.T) {
 		}
 		conn.Close()
 	}
-	for i := range fingerTries {
-		k.scan(wrong)
-		a.hint(HintRetry)
-		if i < fingerTries-1 {
-			a.hint(HintPlaceFinger)
-		}
-	}
-	if err := a.result(); !errors.Is(err, ErrNoMatch) {
-		t.Errorf("after %d forgeries: %v", 3*forgeries, err)
-	}
+	k.refuse(a)
 }
 
 // forge sends one signal that is a lie.

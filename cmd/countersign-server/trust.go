@@ -195,11 +195,8 @@ func (c *cli) changeTrust(ctx context.Context, kind, detail string, guard func(*
 		if err := guard(s); err != nil {
 			return err
 		}
-		if err := change(s.pki); err != nil {
+		if err := s.office.ChangeTrust(ctx, kind, detail, func() error { return change(s.pki) }); err != nil {
 			return trustFailure(err)
-		}
-		if err := s.office.Changed(ctx, kind, detail); err != nil {
-			return err
 		}
 		if err := s.servePin(); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"countersign/installer"
+	"countersign/internal/mend"
 	"countersign/ipc"
 	"countersign/session/desktop"
 )
@@ -84,17 +85,18 @@ func (a *app) serviceInstall(ctx context.Context, f *serviceFlags) error {
 
 func (a *app) serviceUninstall(ctx context.Context, f *serviceFlags) error {
 	return a.withInstaller(f, !f.dryRun, func(i *installer.Installer) error {
-		purge := f.purge
-		if dir := i.StateDirectory(); !purge && !f.dryRun && !a.json && dir != "" && a.onTerminal() {
-			yes, err := a.confirmPurge(dir)
+		plan, err := i.PlanUninstall(ctx, f.purge)
+		if err != nil {
+			return err // before anybody is asked anything
+		}
+		if dir := i.StateDirectory(ctx); !f.purge && !f.dryRun && !a.json && dir != "" && a.onTerminal() {
+			purge, err := a.confirmPurge(dir)
+			if err == nil {
+				plan, err = i.PlanUninstall(ctx, purge)
+			}
 			if err != nil {
 				return err
 			}
-			purge = yes
-		}
-		plan, err := i.PlanUninstall(ctx, purge)
-		if err != nil {
-			return err
 		}
 		return a.carryOut(ctx, f, i, plan)
 	})
@@ -166,9 +168,9 @@ func rightUser(user bool, program string) error {
 	command := os.Args[1:]
 	switch root := os.Geteuid() == 0; {
 	case user && root && os.Getenv("SUDO_UID") != "":
-		return ipc.Errorf(codeNeedsUser, installer.Shell(append([]string{program}, command...)), "this is root, whose service you do not mean: a user's own takes no sudo")
+		return ipc.Errorf(codeNeedsUser, mend.Words(append([]string{program}, command...)...), "this is root, whose service you do not mean: a user's own takes no sudo")
 	case !user && !root:
-		return ipc.Errorf(installer.CodeNeedsRoot, installer.Shell(append([]string{"sudo", program}, command...)), "the service of the system is root's to change")
+		return ipc.Errorf(installer.CodeNeedsRoot, mend.Words(append([]string{"sudo", program}, command...)...), "the service of the system is root's to change")
 	}
 	return nil
 }

@@ -41,7 +41,7 @@ type service struct {
 func run(ctx context.Context, f flags, out io.Writer) error {
 	passed, err := systemd.PassedSocket()
 	if err != nil {
-		return err
+		return usageError{err} // whoever started it has to mend that
 	}
 	s := &service{flags: f, log: slog.New(slog.NewTextHandler(os.Stderr, nil)), out: out, passed: passed, managed: systemd.Managed()}
 	w, err := s.build()

@@ -71,7 +71,7 @@ func TestProve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := pinsSent(r.card); n != 1 {
+	if n := r.card.PINsSent(); n != 1 {
 		t.Errorf("the card saw %d PINs, want one, for the one key that takes it", n)
 	}
 	digest := sha256.Sum256(hsm.PIVChallenge(nonce))

@@ -218,8 +218,8 @@ func TestBusy(t *testing.T) {
 			}
 			letGo()
 			mustSign(t, key, auth(rightPIN))
-			if pinsSent(r.card) != 2 { // one at Create
-				t.Errorf("the card saw %d PINs", pinsSent(r.card))
+			if r.card.PINsSent() != 2 { // one at Create
+				t.Errorf("the card saw %d PINs", r.card.PINsSent())
 			}
 		})
 	}
@@ -277,7 +277,7 @@ func TestEndedContextSpendsNoTry(t *testing.T) {
 	mustBe(t, "Sign of somebody who gives up", err, context.DeadlineExceeded)
 	letGo()
 	mustSign(t, key, auth(rightPIN))
-	if r.card.Count(virtualpiv.Verify) == 0 || pinsSent(r.card) != 2 {
-		t.Errorf("the card saw %d PINs, want one at Create and one now", pinsSent(r.card))
+	if r.card.Count(virtualpiv.Verify) == 0 || r.card.PINsSent() != 2 {
+		t.Errorf("the card saw %d PINs, want one at Create and one now", r.card.PINsSent())
 	}
 }

@@ -3,13 +3,11 @@
 package piv
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/pem"
 	"errors"
 	"fmt"
 
@@ -88,30 +86,12 @@ func (r *reference) encode() ([]byte, error) {
 	}
 	sum := sha256.Sum256(unsummed)
 	body.Sum = sum[:]
-	der, err := asn1.Marshal(body)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: referenceType, Bytes: der}), nil
+	return encodePEM(referenceType, body)
 }
 
-// decode reads what encode wrote, byte for byte. Every error is a
-// hsm.ErrBadReference.
-func decode(b []byte) (*reference, error) {
-	r, err := decodeReference(b)
-	if err == nil {
-		var again []byte
-		if again, err = r.encode(); err == nil && !bytes.Equal(again, b) {
-			err = errors.New("not in the one form that is written")
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", hsm.ErrBadReference, err)
-	}
-	return r, nil
-}
+func decode(b []byte) (*reference, error) { return exactly(b, parseReference) }
 
-func decodeReference(b []byte) (*reference, error) {
+func parseReference(b []byte) (*reference, error) {
 	var body referenceBody
 	if err := decodePEM(b, referenceType, &body); err != nil {
 		return nil, err
@@ -119,14 +99,13 @@ func decodeReference(b []byte) (*reference, error) {
 	switch {
 	case body.Version != referenceVersion:
 		return nil, fmt.Errorf("a reference of version %d", body.Version)
-	case body.Serial != int64(uint32(body.Serial)):
-		return nil, errors.New("no serial number of a token")
-	case body.Slot < firstSlot || body.Slot > lastSlot:
-		return nil, errors.New("no retired slot")
 	case body.PIN != pinNever && body.PIN != pinAlways:
 		return nil, errors.New("unknown PIN policy")
 	case body.Touch != touchNever && body.Touch != touchAlways:
 		return nil, errors.New("unknown touch policy")
+	}
+	if err := checkPlace(body.Serial, body.Slot); err != nil {
+		return nil, err
 	}
 	public, err := x509.ParsePKIXPublicKey(body.PublicKey)
 	if err != nil {
@@ -137,15 +116,4 @@ func decodeReference(b []byte) (*reference, error) {
 		return nil, errors.New("not a key on P-256")
 	}
 	return &reference{uint32(body.Serial), byte(body.Slot), key, byte(body.PIN), byte(body.Touch)}, nil
-}
-
-func decodePEM(b []byte, blockType string, body any) error {
-	block, rest := pem.Decode(b)
-	if block == nil || block.Type != blockType || len(rest) != 0 {
-		return fmt.Errorf("not a single PEM block of type %s", blockType)
-	}
-	if rest, err := asn1.Unmarshal(block.Bytes, body); err != nil || len(rest) != 0 {
-		return errors.New("malformed content")
-	}
-	return nil
 }

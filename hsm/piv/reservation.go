@@ -3,14 +3,9 @@
 package piv
 
 import (
-	"bytes"
-	"encoding/asn1"
 	"encoding/hex"
-	"encoding/pem"
 	"errors"
 	"fmt"
-
-	"countersign/hsm"
 )
 
 // A reservation names the slot that a Create is about to fill, and the number
@@ -40,26 +35,10 @@ func (r *reservation) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	der, err := asn1.Marshal(reservationBody{reservationVersion, int64(r.serial), int(r.slot), nonce})
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: reservationType, Bytes: der}), nil
+	return encodePEM(reservationType, reservationBody{reservationVersion, int64(r.serial), int(r.slot), nonce})
 }
 
-func decodeReservation(b []byte) (*reservation, error) {
-	r, err := parseReservation(b)
-	if err == nil {
-		var again []byte
-		if again, err = r.encode(); err == nil && !bytes.Equal(again, b) {
-			err = errors.New("not in the one form that is written")
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", hsm.ErrBadReference, err)
-	}
-	return r, nil
-}
+func decodeReservation(b []byte) (*reservation, error) { return exactly(b, parseReservation) }
 
 func parseReservation(b []byte) (*reservation, error) {
 	var body reservationBody
@@ -69,12 +48,11 @@ func parseReservation(b []byte) (*reservation, error) {
 	switch {
 	case body.Version != reservationVersion:
 		return nil, fmt.Errorf("a reservation of version %d", body.Version)
-	case body.Serial != int64(uint32(body.Serial)):
-		return nil, errors.New("no serial number of a token")
-	case body.Slot < firstSlot || body.Slot > lastSlot:
-		return nil, errors.New("no retired slot")
 	case len(body.Nonce) != nonceSize:
 		return nil, errors.New("no number of a reservation")
+	}
+	if err := checkPlace(body.Serial, body.Slot); err != nil {
+		return nil, err
 	}
 	return &reservation{uint32(body.Serial), byte(body.Slot), hex.EncodeToString(body.Nonce)}, nil
 }

@@ -25,27 +25,16 @@ func TestPINIsSentOncePerSignature(t *testing.T) {
 		r.card.ClearLog()
 		for n := 1; n <= 3; n++ {
 			mustSign(t, key, auth(rightPIN))
-			if got := pinsSent(r.card); got != n {
+			if got := r.card.PINsSent(); got != n {
 				t.Errorf("after %d signatures the card saw %d PINs", n, got)
 			}
 		}
 		_, err := key.Sign(t.Context(), digest("x"), hsm.Auth{})
 		mustBe(t, "Sign without a PIN", err, hsm.ErrPINRequired)
-		if got := pinsSent(r.card); got != 3 {
+		if got := r.card.PINsSent(); got != 3 {
 			t.Errorf("a Sign without a PIN sent one: %d", got)
 		}
 	})
-}
-
-// pinsSent counts the VERIFY commands that carry a PIN.
-func pinsSent(card *virtualpiv.Card) int {
-	n := 0
-	for _, x := range card.Log() {
-		if x.Instruction() == virtualpiv.Verify && len(x.Command) > 5 {
-			n++
-		}
-	}
-	return n
 }
 
 // The card has forgotten the PIN when it is let go: neither our key nor the
@@ -178,7 +167,7 @@ func TestTwoTokens(t *testing.T) {
 	one.ClearLog()
 	two.ClearLog()
 	mustSign(t, keys[two], auth(rightPIN))
-	if pinsSent(one) != 0 || pinsSent(two) != 1 {
-		t.Errorf("the tokens saw %d and %d PINs", pinsSent(one), pinsSent(two))
+	if one.PINsSent() != 0 || two.PINsSent() != 1 {
+		t.Errorf("the tokens saw %d and %d PINs", one.PINsSent(), two.PINsSent())
 	}
 }

@@ -2,8 +2,6 @@ package tpm_test
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -16,24 +14,14 @@ import (
 	"github.com/google/go-tpm/tpm2"
 )
 
-// challengeFor makes a credential as a server does, for an RSA endorsement key.
+// challengeFor is challengeBy for the endorsement key that a claim begins with.
 func challengeFor(t *testing.T, claim hsm.Claim, akName, secret []byte) hsm.Challenge {
 	t.Helper()
 	leaf, err := x509.ParseCertificate(claim.Endorsement[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	area := tpm2.RSAEKTemplate
-	area.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: leaf.PublicKey.(*rsa.PublicKey).N.FillBytes(make([]byte, 256))})
-	seal, err := tpm2.ImportEncapsulationKey(&area)
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob, seed, err := tpm2.CreateCredential(rand.Reader, seal, akName, secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return hsm.Challenge{Nonce: bytes.Repeat([]byte{7}, 32), Credential: blob, Secret: seed}
+	return challengeBy(t, leaf.RawSubjectPublicKeyInfo, akName, secret)
 }
 
 // attested is a manufactured chip with both keys of an enrollment.

@@ -90,6 +90,6 @@ func TestTokenKilledInTheProof(t *testing.T) {
 		t.Error("it is still there")
 	}
 	d.cli(tokenSecrets(), "enroll", link, "--key", "piv", "--pin-stdin").want(t, 1) // the link went to the keys that are gone
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--pin-stdin").ok(t)
+	d.enrollToken(s)
 	d.approved(newPortal(t, s), "login")
 }

@@ -96,7 +96,7 @@ func clockWorld(t *testing.T, ahead time.Duration) (*servertest.Server, *server,
 	agedKeys(t, dir)
 	srv := servertest.StartIn(t, dir, enroll.Policy{}, ahead)
 	srv.AddUser("alice")
-	s := &server{tb: t, data: dir, issuer: srv.Issuer(), device: srv.DeviceURL(), log: new(logBuffer)}
+	s := &server{tb: t, data: dir, issuer: srv.Issuer(), device: srv.DeviceURL(), log: new(testenv.Log)}
 	return srv, s, newPortal(t, s)
 }
 

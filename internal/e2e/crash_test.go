@@ -101,7 +101,7 @@ func (d *device) startTraced() *tracer {
 
 // startUnderTrace starts a program whose steps are these system calls, and
 // which is held for a while after each.
-func startUnderTrace(tb testing.TB, log *logBuffer, calls, hold, program string, args ...string) (*process, *tracer) {
+func startUnderTrace(tb testing.TB, log *testenv.Log, calls, hold, program string, args ...string) (*process, *tracer) {
 	tb.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -118,6 +118,20 @@ func startUnderTrace(tb testing.TB, log *logBuffer, calls, hold, program string,
 	// With -D the process we started is the program, and strace its tracer.
 	go tr.read(r, func() { _ = cmd.Process.Kill() })
 	return p, tr
+}
+
+// crashWorld is one server, one portal and one device that is to be killed at steps
+// of what it does.
+func crashWorld(t *testing.T) (*server, *device, *portal) {
+	t.Helper()
+	testenv.Need(t, "strace")
+	t.Parallel()
+	s := startServer(t)
+	d := newDevice(t)
+	d.plain = true
+	d.defineForeignIndex()
+	d.start()
+	return s, d, newPortal(t, s)
 }
 
 // TestEnrollmentSurvivesAKillAtEachStep: afterwards the enrollment is absent
@@ -250,13 +264,7 @@ func (s *server) activeDevices(user string) (n int) {
 // TestDecisionSurvivesAKillAtEachStep: afterwards the request is pending, as
 // if nobody had answered, or the decision reaches the server, once.
 func TestDecisionSurvivesAKillAtEachStep(t *testing.T) {
-	testenv.Need(t, "strace")
-	t.Parallel()
-	s := startServer(t)
-	p := newPortal(t, s)
-	d := newDevice(t)
-	d.plain = true
-	d.start()
+	s, d, p := crashWorld(t)
 	d.enroll(s.link())
 	n, undecided, decided := 0, 0, 0
 	for killed := true; killed; {

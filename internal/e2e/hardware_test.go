@@ -40,6 +40,17 @@ func admin() []byte { return bytes.Repeat([]byte{7, 11, 13, 17, 19, 23}, 4) }
 // tokenSecrets are what enroll reads for a token.
 func tokenSecrets() string { return pin + "\n" + hex.EncodeToString(admin()) + "\n" }
 
+// tokenWorld is a server, and a device with a TPM and a token.
+func tokenWorld(t *testing.T) (*server, *device, *virtualpiv.Card) {
+	t.Helper()
+	t.Parallel()
+	s := startServer(t)
+	d := newDevice(t)
+	card := d.insert(s, virtualpiv.WithFirmware("5.7.1"))
+	d.start()
+	return s, d, card
+}
+
 // insert gives the device a token that its owner has taken into use.
 func (d *device) insert(s *server, options ...virtualpiv.Option) *virtualpiv.Card {
 	d.tb.Helper()
@@ -49,6 +60,12 @@ func (d *device) insert(s *server, options ...virtualpiv.Option) *virtualpiv.Car
 	s.trust(card.Root())
 	d.pcscd = testenv.StartPCSCD(d.tb, card)
 	return card
+}
+
+// enrollToken enrolls with the approval key on the token.
+func (d *device) enrollToken(s *server, flags ...string) answer {
+	d.tb.Helper()
+	return d.cli(tokenSecrets(), append([]string{"enroll", s.link(), "--key", "piv", "--pin-stdin"}, flags...)...).ok(d.tb)
 }
 
 // approved begins a transaction of a type, approves it, and returns what the
@@ -122,7 +139,7 @@ func TestTokenBesideATPM(t *testing.T) {
 	d := factoryDevice(t, s)
 	card := d.insert(s, virtualpiv.WithFirmware("5.7.1"))
 	d.start()
-	a := d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--pin-stdin").ok(t)
+	a := d.enrollToken(s)
 	key, _ := a.json["key"].(map[string]any)
 	if key["provider"] != "piv" || key["device_provider"] != "tpm" || key["attested"] != true || key["touch"] != true || key["pin_counter"] != "token" {
 		t.Fatalf("enroll says %s", a.stdout)
@@ -164,7 +181,7 @@ func TestTokenAlone(t *testing.T) {
 	}
 	d.noTPM = true
 	d.start()
-	a := d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
+	a := d.enrollToken(s, "--no-touch")
 	key, _ := a.json["key"].(map[string]any)
 	if key["device_provider"] != "piv" || key["attested"] != true || key["touch"] != false {
 		t.Fatalf("enroll says %s", a.stdout)
@@ -193,12 +210,8 @@ func TestTokenAlone(t *testing.T) {
 // TestTokenKeepsItsManagementKey: with the owner's consent, and from then on its
 // PIN is enough.
 func TestTokenKeepsItsManagementKey(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	d := newDevice(t)
-	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
-	d.start()
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--keep-admin", "--pin-stdin").ok(t)
+	s, d, _ := tokenWorld(t)
+	d.enrollToken(s, "--keep-admin")
 	a := d.cli(pin+"\n", "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
 	s.command("", "device", "revoke", a.text("device")).ok(t)
 	testenv.Eventually(t, "the revocation to arrive", func() bool { return d.cli("", "enrolled", a.text("profile")).status == 3 })
@@ -210,11 +223,7 @@ func TestTokenKeepsItsManagementKey(t *testing.T) {
 
 // TestTokenRefusals: each in its own words, and nothing is left behind.
 func TestTokenRefusals(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	d := newDevice(t)
-	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
-	d.start()
+	s, d, _ := tokenWorld(t)
 	link := s.link()
 	a := d.cli(pin+"\n", "enroll", link, "--key", "piv", "--pin-stdin").want(t, 1)
 	if a.code() != "admin_required" {
@@ -242,12 +251,8 @@ func TestTokenRefusals(t *testing.T) {
 
 // TestTPMBesideATokenProvesNothing: the token still does, key by key.
 func TestTPMBesideATokenProvesNothing(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	d := newDevice(t)
-	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
-	d.start()
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--pin-stdin").ok(t)
+	s, d, _ := tokenWorld(t)
+	d.enrollToken(s)
 	p := newPortal(t, s)
 	if _, v := d.approved(p, "login"); !v.Attested || v.Format != "piv" {
 		t.Errorf("the approval key is %+v", v)

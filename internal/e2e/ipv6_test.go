@@ -58,7 +58,7 @@ func TestOneFamilyIsDead(t *testing.T) {
 		n.middle.IP("route", "add", "blackhole", c.dead)
 		n.server.Hosts(c.listen + " auth.test")
 		n.device.Hosts(serverIP6+" auth.test", serverIP+" auth.test")
-		s := &server{tb: t, data: filepath.Join(t.TempDir(), "server"), log: new(logBuffer), net: n.server}
+		s := &server{tb: t, data: filepath.Join(t.TempDir(), "server"), log: new(testenv.Log), net: n.server}
 		s.begin(net.JoinHostPort(c.listen, "8444"), net.JoinHostPort(c.listen, "8443"), "--issuer", "https://auth.test:8444", "--device-url", "https://auth.test:8443")
 		d := n.computer("")
 		d.start()

@@ -18,7 +18,7 @@ func configured(tb testing.TB, text string) *server {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer), config: config}
+	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(testenv.Log), config: config}
 	s.run("--listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0")
 	s.command("", "user", "add", "alice").ok(tb)
 	return s
@@ -282,9 +282,7 @@ func TestUnenrollDeliversFirst(t *testing.T) {
 	}
 	s.again()
 	testenv.Eventually(t, "the end", func() bool { return d.cli("", "unenroll", d.profile().ID).status == 0 })
-	if got := p.get(tx.ID); got.Status != "denied" {
-		t.Errorf("the server says %s", got.raw)
-	}
+	p.ends(tx, "denied")
 }
 
 // TestEnrollmentsAreThrottled: a program of the user cannot fill the chip.
@@ -306,12 +304,8 @@ func TestEnrollmentsAreThrottled(t *testing.T) {
 // TestRenewOfAToken moves the approval key to another slot. What is in the old one
 // takes its owner, and so does the end of the enrollment.
 func TestRenewOfAToken(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	d := newDevice(t)
-	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
-	d.start()
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
+	s, d, _ := tokenWorld(t)
+	d.enrollToken(s, "--no-touch")
 	d.connected()
 	p, old := newPortal(t, s), d.profile()
 	if m, _ := d.renew(tokenSecrets(), "--pin-stdin").ok(t).json["approval"].(map[string]any); m["renewed"] != true {
@@ -361,7 +355,7 @@ func TestDeviceKeyOnATokenStays(t *testing.T) {
 	d.insert(s, virtualpiv.WithFirmware("5.7.1"))
 	d.tpm.Kill()
 	d.start()
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
+	d.enrollToken(s, "--no-touch")
 	d.connected()
 	if a := d.renew("", "--device").want(t, 1); a.code() != "key_not_renewable" {
 		t.Errorf("the device key: %s", a.stdout)

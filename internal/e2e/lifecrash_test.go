@@ -37,13 +37,7 @@ func (tr *tracer) stepsSeen() int {
 // TestRenewSurvivesAKillAtItsSteps: afterwards both keys work, with the same PIN,
 // and there are no others.
 func TestRenewSurvivesAKillAtItsSteps(t *testing.T) {
-	testenv.Need(t, "strace")
-	t.Parallel()
-	s := startServer(t)
-	p, d := newPortal(t, s), newDevice(t)
-	d.plain = true
-	d.defineForeignIndex()
-	d.start()
+	s, d, p := crashWorld(t)
 	d.enroll(s.link())
 	s.learned(d) // which is no step of a renewal
 	renew := func(n int) (after string, killed bool, steps int) {
@@ -83,13 +77,7 @@ func TestRenewSurvivesAKillAtItsSteps(t *testing.T) {
 // TestUnenrollSurvivesAKillAtItsSteps: afterwards the enrollment works on both
 // sides, or there is none on either, and no key of it.
 func TestUnenrollSurvivesAKillAtItsSteps(t *testing.T) {
-	testenv.Need(t, "strace")
-	t.Parallel()
-	s := startServer(t)
-	p, d := newPortal(t, s), newDevice(t)
-	d.plain = true
-	d.defineForeignIndex()
-	d.start()
+	s, d, p := crashWorld(t)
 	users := 0
 	gone, stayed := 0, 0
 	unenroll := func(n int) (steps int) {

@@ -81,7 +81,7 @@ func TestEnrollmentLinkAsksFirst(t *testing.T) {
 	s, d := startServer(t), startDevice(t)
 	for _, no := range []string{"", "n", "Y e s"} {
 		term, p := atTerminal(t, d, "open", deadEnd(t))
-		term.answer("[y/N] ", no)
+		term.Answer("[y/N] ", no)
 		<-p.ended
 		if !strings.Contains(p.log.String(), "nothing was done") {
 			t.Errorf("%q: %s", no, p.log)
@@ -91,12 +91,12 @@ func TestEnrollmentLinkAsksFirst(t *testing.T) {
 		t.Errorf("without anybody to ask: %s", a.stdout)
 	}
 	term, p := atTerminal(t, d, "open", s.link())
-	term.answer("[y/N] ", "y")
-	term.answer("New PIN: ", pin)
-	term.answer("Again: ", pin)
+	term.Answer("[y/N] ", "y")
+	term.Answer("New PIN: ", pin)
+	term.Answer("Again: ", pin)
 	p.expect("Enrolled at " + s.device)
-	if !strings.Contains(term.shown(), s.device) {
-		t.Errorf("the server was not named: %s", term.shown())
+	if !strings.Contains(term.Text(), s.device) {
+		t.Errorf("the server was not named: %s", term.Text())
 	}
 }
 
@@ -109,7 +109,7 @@ func TestEnrollmentLinkInWindows(t *testing.T) {
 	open := func(link string) *process {
 		cmd := exec.Command(filepath.Join(bin, "countersign"), "open", link, "--socket", d.socket())
 		cmd.Env = desk.Env()
-		return startCommand(t, new(logBuffer), cmd)
+		return startCommand(t, new(testenv.Log), cmd)
 	}
 	for _, keys := range [][]string{{"Return"}, {"Escape"}} {
 		p := open(deadEnd(t))

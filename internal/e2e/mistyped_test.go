@@ -23,7 +23,5 @@ func TestWrongNumberAcrossARestart(t *testing.T) {
 	s.again()
 	testenv.Eventually(t, "the request to wait again", func() bool { return d.lists(tx.ID) })
 	d.cli("", "approve", tx.ID, "--number", tx.Number).ok(t)
-	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Errorf("the server says %s", got.raw)
-	}
+	p.ends(tx, "approved")
 }

@@ -60,7 +60,7 @@ func (n *internet) open() {
 // serve starts a server at an address of its network.
 func (n *internet) serve(host string, args ...string) *server {
 	n.t.Helper()
-	s := &server{tb: n.t, data: filepath.Join(n.t.TempDir(), "server"), log: new(logBuffer), net: n.server}
+	s := &server{tb: n.t, data: filepath.Join(n.t.TempDir(), "server"), log: new(testenv.Log), net: n.server}
 	return s.begin(net.JoinHostPort(host, "0"), net.JoinHostPort(host, "0"), args...)
 }
 

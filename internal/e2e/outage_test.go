@@ -259,7 +259,7 @@ func (w *outageWorld) back(o outage, first, second transaction) {
 // server's commands see as the server does.
 func startServerOnDisk(tb testing.TB, size string) *server {
 	tb.Helper()
-	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer)}
+	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(testenv.Log)}
 	s.proc = startCommand(tb, s.log, smallDisk(tb, s.data, size, filepath.Join(bin, "countersign-server"),
 		"serve", "--data", s.data, "--listen", quietAddress(tb), "--device-listen", quietAddress(tb)))
 	s.read()

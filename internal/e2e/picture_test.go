@@ -58,11 +58,7 @@ func TestCodeInAPicture(t *testing.T) {
 		t.Errorf("the record says\n%s", all)
 	}
 	d.approve(tx).ok(t)
-	got := p.get(tx.ID)
-	if got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
-	p.verified(got)
+	p.verified(p.ends(tx, "approved"))
 	for name, c := range map[string]struct {
 		file, code string
 		status     int
@@ -116,11 +112,11 @@ func TestCodeInATerminal(t *testing.T) {
 	_, d, p := codeWorld(t)
 	tx, code, _ := p.offer()
 	term, _ := atTerminal(t, d, "otp", code)
-	term.answer("Number", tx.Number)
-	term.answer("PIN: ", pin)
+	term.Answer("Number", tx.Number)
+	term.Answer("PIN: ", pin)
 	got := p.get(tx.ID)
 	if got.Status != "approved" {
-		t.Fatalf("the server says %s\n%s", got.raw, term.shown())
+		t.Fatalf("the server says %s\n%s", got.raw, term.Text())
 	}
 	p.verified(got)
 }

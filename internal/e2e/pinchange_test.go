@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"testing"
 
-	"countersign/hsm/hsmtest/virtualpiv"
 	"countersign/internal/testenv"
 )
 
@@ -116,12 +115,8 @@ func (d *device) connected() {
 // TestPINChangeOfAToken changes the PIN in place: the same key, and the server
 // hears nothing.
 func TestPINChangeOfAToken(t *testing.T) {
-	t.Parallel()
-	s := startServer(t)
-	d := newDevice(t)
-	card := d.insert(s, virtualpiv.WithFirmware("5.7.1"))
-	d.start()
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--no-touch", "--pin-stdin").ok(t)
+	s, d, card := tokenWorld(t)
+	d.enrollToken(s, "--no-touch")
 	p, old := newPortal(t, s), d.profile()
 	if a := d.changePIN("000000", otherPIN).want(t, 1); a.code() != "wrong_pin" || card.PINTriesLeft() != 2 {
 		t.Errorf("a wrong PIN: %s, %d tries left", a.stdout, card.PINTriesLeft())
@@ -149,14 +144,7 @@ var changeSteps = regexp.MustCompile(`^\d+ +(fsync|fdatasync|rename|renameat|ren
 // TestPINChangeSurvivesAKillAtEachStep: afterwards one of the two PINs opens the
 // profile's key, the other does not, and there is no other key.
 func TestPINChangeSurvivesAKillAtEachStep(t *testing.T) {
-	testenv.Need(t, "strace")
-	t.Parallel()
-	s := startServer(t)
-	p := newPortal(t, s)
-	d := newDevice(t)
-	d.plain = true
-	d.defineForeignIndex()
-	d.start()
+	s, d, p := crashWorld(t)
 	d.enroll(s.link())
 	present, next := pin, otherPIN
 	n, changed, unchanged := 0, 0, 0

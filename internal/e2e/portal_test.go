@@ -131,6 +131,16 @@ func (p *portal) get(id string) transaction {
 	return t
 }
 
+// ends waits for the end of a transaction, and demands that it is this one.
+func (p *portal) ends(tx transaction, status string) transaction {
+	p.tb.Helper()
+	got := p.get(tx.ID)
+	if got.Status != status {
+		p.tb.Fatalf("the server says %s, want %s", got.raw, status)
+	}
+	return got
+}
+
 // now asks how it stands, without waiting.
 func (p *portal) now(id string) transaction {
 	p.tb.Helper()

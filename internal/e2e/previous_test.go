@@ -88,7 +88,7 @@ func TestAgentOfTheVersionBefore(t *testing.T) {
 // devices know, and it takes the directory back.
 func TestServerOfTheVersionBefore(t *testing.T) {
 	t.Parallel()
-	s := &server{tb: t, data: filepath.Join(t.TempDir(), "server"), log: new(logBuffer), binary: filepath.Join(previous(t), "countersign-server")}
+	s := &server{tb: t, data: filepath.Join(t.TempDir(), "server"), log: new(testenv.Log), binary: filepath.Join(previous(t), "countersign-server")}
 	s.run("--listen", "127.0.0.1:0", "--device-listen", "127.0.0.1:0")
 	s.command("", "user", "add", "alice").ok(t)
 	d := startDevice(t)

@@ -9,10 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"countersign/internal/testenv"
 )
 
 // process is one of our daemons under test.
@@ -22,35 +23,17 @@ type process struct {
 	cmd   *exec.Cmd
 	lines chan string
 	ended chan struct{}
-	log   *logBuffer
-}
-
-// logBuffer keeps what a process writes on standard error.
-type logBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log   *testenv.Log
 }
 
 // start runs a binary until the test ends. A race found in it, or a panic,
 // fails the test.
-func start(tb testing.TB, log *logBuffer, name string, args ...string) *process {
+func start(tb testing.TB, log *testenv.Log, name string, args ...string) *process {
 	tb.Helper()
 	return startCommand(tb, log, exec.Command(filepath.Join(bin, name), args...))
 }
 
-func startCommand(tb testing.TB, log *logBuffer, cmd *exec.Cmd) *process {
+func startCommand(tb testing.TB, log *testenv.Log, cmd *exec.Cmd) *process {
 	tb.Helper()
 	p := &process{tb: tb, name: filepath.Base(cmd.Path), cmd: cmd, log: log, lines: make(chan string, 16), ended: make(chan struct{})}
 	p.cmd.Stderr = log

@@ -1,17 +1,11 @@
 package e2e
 
 import (
-	"bytes"
-	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-
-	"github.com/creack/pty"
 
 	"countersign/internal/testenv"
 )
@@ -22,7 +16,7 @@ func onDesktop(t *testing.T, d *device) *testenv.Desktop {
 	desk := testenv.StartDesktop(t)
 	cmd := exec.Command(filepath.Join(bin, "countersign"), "session", "--prompt", "desktop", "--pinentry", "pinentry-gtk-2", "--socket", d.socket())
 	cmd.Env = desk.Env()
-	log := new(logBuffer)
+	log := new(testenv.Log)
 	startCommand(t, log, cmd)
 	testenv.Eventually(t, "the session helper to be ready", func() bool { return strings.Contains(log.String(), "ready") })
 	return desk
@@ -49,11 +43,7 @@ func TestApproveOnTheDesktop(t *testing.T) {
 	desk.Answerable("Countersign PIN")
 	desk.XdoType(pin)
 	desk.XdoKey("Return")
-	got := p.get(tx.ID)
-	if got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
-	p.verified(got)
+	p.verified(p.ends(tx, "approved"))
 	testenv.Eventually(t, "the result to be told", func() bool { return strings.Contains(desk.NotificationLog(), "Sent to") })
 	if log := desk.NotificationLog(); strings.Contains(log, tx.Number) || strings.Contains(log, "12.50") {
 		t.Error("a notification told what is for the prompt alone")
@@ -76,9 +66,7 @@ func TestDesktopSilenceIsNoConsent(t *testing.T) {
 	if !d.lists(tx.ID) || p.now(tx.ID).Status != "pending" {
 		t.Errorf("without an answer the server says %s", p.now(tx.ID).raw)
 	}
-	if n := d.approvalSigns(); n != 1 {
-		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
-	}
+	d.approvalKeySigned(0)
 }
 
 // TestNotMeOnTheDesktop denies, and says that it was somebody else.
@@ -95,68 +83,24 @@ func TestNotMeOnTheDesktop(t *testing.T) {
 	}
 }
 
-// terminal is the far end of a pty on which the helper asks.
-type terminal struct {
-	t    *testing.T
-	ptmx *os.File
-	mu   sync.Mutex
-	out  bytes.Buffer
-	seen int
-}
-
-func onTerminal(t *testing.T, d *device) *terminal {
+// onTerminal has the session helper ask on a terminal.
+func onTerminal(t *testing.T, d *device) *testenv.Screen {
 	t.Helper()
 	term, p := atTerminal(t, d, "session", "--prompt", "terminal")
 	testenv.Eventually(t, "the session helper to be ready", func() bool { return strings.Contains(p.log.String(), "ready") })
 	return term
 }
 
-// atTerminal runs a command on a pty of its own.
-func atTerminal(t *testing.T, d *device, args ...string) (*terminal, *process) {
+// atTerminal runs a command on a terminal of its own.
+func atTerminal(t *testing.T, d *device, args ...string) (*testenv.Screen, *process) {
 	t.Helper()
-	ptmx, pts, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ptmx.Close() })
-	term := &terminal{t: t, ptmx: ptmx}
-	go func() { _, _ = io.Copy(term, ptmx) }()
+	term, pts := testenv.OpenScreen(t)
 	cmd := exec.Command(filepath.Join(bin, "countersign"), append(args, "--socket", d.socket())...)
 	cmd.Stdin = pts
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	p := startCommand(t, new(logBuffer), cmd)
+	p := startCommand(t, new(testenv.Log), cmd)
 	_ = pts.Close()
 	return term, p
-}
-
-// Write collects what the terminal shows.
-func (term *terminal) Write(b []byte) (int, error) {
-	term.mu.Lock()
-	defer term.mu.Unlock()
-	return term.out.Write(b)
-}
-
-// answer waits until the terminal asks, and types a line.
-func (term *terminal) answer(question, line string) {
-	term.t.Helper()
-	testenv.Eventually(term.t, "the terminal to ask "+question, func() bool {
-		term.mu.Lock()
-		defer term.mu.Unlock()
-		i := strings.Index(term.out.String()[term.seen:], question)
-		if i >= 0 {
-			term.seen += i + len(question)
-		}
-		return i >= 0
-	})
-	if _, err := io.WriteString(term.ptmx, line+"\n"); err != nil {
-		term.t.Fatal(err)
-	}
-}
-
-func (term *terminal) shown() string {
-	term.mu.Lock()
-	defer term.mu.Unlock()
-	return term.out.String()
 }
 
 // TestApproveOnATerminal is the same job where there is no display.
@@ -164,15 +108,11 @@ func TestApproveOnATerminal(t *testing.T) {
 	_, d, p := world(t)
 	term := onTerminal(t, d)
 	tx := p.begin("login")
-	term.answer("[a/d/n] ", "a")
-	term.answer("Number shown by", tx.Number)
-	term.answer("PIN: ", pin)
-	got := p.get(tx.ID)
-	if got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
-	p.verified(got)
-	if out := term.shown(); !strings.Contains(out, "Pay 12.50 EUR to Bob") || strings.Contains(out, pin) {
+	term.Answer("[a/d/n] ", "a")
+	term.Answer("Number shown by", tx.Number)
+	term.Answer("PIN: ", pin)
+	p.verified(p.ends(tx, "approved"))
+	if out := term.Text(); !strings.Contains(out, "Pay 12.50 EUR to Bob") || strings.Contains(out, pin) {
 		t.Errorf("the terminal showed %q", out)
 	}
 }
@@ -182,12 +122,12 @@ func TestTerminalSilenceIsNoConsent(t *testing.T) {
 	_, d, p := world(t)
 	term := onTerminal(t, d)
 	tx := p.begin("login")
-	term.answer("[a/d/n] ", "")
-	term.answer("Press Return to see it", "")
+	term.Answer("[a/d/n] ", "")
+	term.Answer("Press Return to see it", "")
 	if p.now(tx.ID).Status != "pending" {
 		t.Errorf("without an answer the server says %s", p.now(tx.ID).raw)
 	}
-	term.answer("[a/d/n] ", "n")
+	term.Answer("[a/d/n] ", "n")
 	if got := p.get(tx.ID); got.Status != "denied" || got.Reason != "not_me" {
 		t.Fatalf("the server says %s", got.raw)
 	}
@@ -208,9 +148,7 @@ func TestWrongNumberThenRightOnTheDesktop(t *testing.T) {
 	desk.Answerable("Countersign number")
 	desk.XdoType(tx.Number)
 	desk.XdoKey("Return")
-	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
+	p.ends(tx, "approved")
 }
 
 // TestWrongAnswersThenRightOnATerminal: a wrong number and a wrong PIN are each
@@ -219,14 +157,14 @@ func TestWrongAnswersThenRightOnATerminal(t *testing.T) {
 	_, d, p := world(t)
 	term := onTerminal(t, d)
 	tx := p.begin("login")
-	term.answer("[a/d/n] ", "a")
-	term.answer("Number shown by", wrong(tx.Number))
-	term.answer("PIN: ", pin)
-	term.answer("Number shown by", tx.Number)
-	term.answer("PIN: ", "000000")
-	term.answer("PIN: ", pin)
+	term.Answer("[a/d/n] ", "a")
+	term.Answer("Number shown by", wrong(tx.Number))
+	term.Answer("PIN: ", pin)
+	term.Answer("Number shown by", tx.Number)
+	term.Answer("PIN: ", "000000")
+	term.Answer("PIN: ", pin)
 	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Fatalf("the server says %s\n%s", got.raw, term.shown())
+		t.Fatalf("the server says %s\n%s", got.raw, term.Text())
 	}
 }
 
@@ -243,7 +181,5 @@ func TestWrongNumberElsewhereKeepsThePrompt(t *testing.T) {
 	desk.Answerable("Countersign number")
 	desk.XdoType(tx.Number)
 	desk.XdoKey("Return")
-	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
+	p.ends(tx, "approved")
 }

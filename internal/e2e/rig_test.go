@@ -24,7 +24,7 @@ type server struct {
 	data           string
 	issuer, device string
 	proc           *process
-	log            *logBuffer
+	log            *testenv.Log
 	config         string
 	// binary, where not "", is another version's.
 	binary string
@@ -41,7 +41,7 @@ func startServer(tb testing.TB) *server {
 
 func startServerOn(tb testing.TB, listen, deviceListen string, args ...string) *server {
 	tb.Helper()
-	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(logBuffer)}
+	s := &server{tb: tb, data: filepath.Join(tb.TempDir(), "server"), log: new(testenv.Log)}
 	s.run(append(args, "--listen", listen, "--device-listen", deviceListen)...)
 	s.command("", "user", "add", "alice").ok(tb)
 	return s
@@ -121,7 +121,7 @@ type device struct {
 	tpm    *testenv.SWTPM
 	wire   *testenv.TPMRecorder
 	proc   *process
-	log    *logBuffer
+	log    *testenv.Log
 	config string
 	// pcscd, where not nil, has the service use tokens.
 	pcscd *testenv.PCSCD
@@ -169,7 +169,7 @@ func newDeviceWith(tb testing.TB, tpm *testenv.SWTPM) *device {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() { os.RemoveAll(dir) })
-	return &device{tb: tb, dir: dir, tpm: tpm, wire: testenv.RecordTPM(tb, tpm), log: new(logBuffer)}
+	return &device{tb: tb, dir: dir, tpm: tpm, wire: testenv.RecordTPM(tb, tpm), log: new(testenv.Log)}
 }
 
 func (d *device) socket() string { return filepath.Join(d.dir, "agent.sock") }
@@ -286,6 +286,14 @@ func (d *device) approvalSigns() int {
 		d.tb.Fatal(err)
 	}
 	return d.wire.SuccessfulSigns(cert.PublicKey.(*ecdsa.PublicKey))
+}
+
+// approvalKeySigned demands that it has signed the CSR and so many decisions.
+func (d *device) approvalKeySigned(decisions int) {
+	d.tb.Helper()
+	if n := d.approvalSigns(); n != 1+decisions {
+		d.tb.Errorf("the approval key signed %d times, want %d: the CSR and %d decisions", n, 1+decisions, decisions)
+	}
 }
 
 func readPEM(tb testing.TB, name string) []*pem.Block {

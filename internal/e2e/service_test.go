@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/creack/pty"
 
 	"countersign/internal/testenv"
 )
@@ -85,9 +82,41 @@ func TestServiceImage(t *testing.T) {
 	if exists(state) || exists(filepath.Join(root, "var/lib/countersign-install")) {
 		t.Error("a purge leaves the keys or the record")
 	}
-	if gone := command(t, "", "countersign", "service", "uninstall", "--root", root, "--json").want(t, 3); gone.code() != "not_installed" {
+	gone := command(t, "", "countersign", "service", "uninstall", "--root", root, "--json").want(t, 3)
+	if gone.code() != "not_installed" {
 		t.Errorf("uninstalling nothing: %s", gone.stdout)
 	}
+	// What it says is typed as it stands, and does it, from where the archive was unpacked.
+	e, _ := gone.json["error"].(map[string]any)
+	cure, _ := e["cure"].(string)
+	runCommand(t, "", exec.Command("sh", "-c", strings.TrimPrefix(cure, "sudo "))).ok(t)
+	if !exists(filepath.Join(root, "usr/local/bin/countersignd")) {
+		t.Errorf("%s has installed nothing", cure)
+	}
+}
+
+// TestServiceImageOfAnyName: the directory of an image may be called anything, and so
+// may that of the programs.
+func TestServiceImageOfAnyName(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(t.TempDir(), "it's $HOME; an image")
+	if err := os.Rename(systemImage(t), root); err != nil {
+		t.Fatal(err)
+	}
+	etc := filepath.Join(root, "etc")
+	if err := os.Chmod(etc, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first says what mends it
+		a := command(t, "", "countersign", "service", "install", "--root", root, "--json")
+		if a.code() == "" {
+			return
+		}
+		e, _ := a.json["error"].(map[string]any)
+		cure, _ := e["cure"].(string)
+		runCommand(t, "", exec.Command("sh", "-c", strings.TrimPrefix(cure, "sudo "))).ok(t)
+	}
+	t.Error("what mends it does not")
 }
 
 // TestServiceUninstallAsks deletes keys for a yes that is written out, and for
@@ -98,13 +127,8 @@ func TestServiceUninstallAsks(t *testing.T) {
 		root := systemImage(t)
 		command(t, "", "countersign", "service", "install", "--root", root).ok(t)
 		state := withKeys(t, root)
-		ptmx, pts, err := pty.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.WriteString(ptmx, answer+"\n"); err != nil {
-			t.Fatal(err)
-		}
+		screen, pts := testenv.OpenScreen(t)
+		screen.Type(answer + "\n")
 		cmd := exec.Command(filepath.Join(bin, "countersign"), "service", "uninstall", "--root", root)
 		cmd.Stdin = pts
 		out, err := cmd.CombinedOutput()
@@ -114,8 +138,6 @@ func TestServiceUninstallAsks(t *testing.T) {
 		if exists(state) == deletes {
 			t.Errorf("%q deletes: %v, want %v\n%s", answer, !exists(state), deletes, out)
 		}
-		_ = ptmx.Close()
-		_ = pts.Close()
 	}
 }
 
@@ -140,4 +162,25 @@ func TestServiceTakesRoot(t *testing.T) {
 	}
 	commandAs(t, 4711, "service", "install", "--nonsense").want(t, 2)
 	commandAs(t, 4711, "service", "install", "now").want(t, 2)
+}
+
+// TestPassedWrongly: a unit that passes more than the one socket is a fault that no start
+// mends, and sockets that were passed to somebody else are not taken.
+func TestPassedWrongly(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	start := func(script string) *exec.Cmd {
+		cmd := exec.Command("sh", "-c", script+` exec timeout 3 "$0" --user --state "$1/state" --socket "$1/s" --tpm swtpm:/none`, filepath.Join(bin, "countersignd"), dir)
+		cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(dir, "notify"), "LISTEN_FDNAMES=countersignd.socket")
+		return cmd
+	}
+	two := start("exec 3</dev/null 4</dev/null; export LISTEN_FDS=2 LISTEN_PID=$$;")
+	two.Args[2] = strings.Replace(two.Args[2], "exec timeout 3 ", "exec ", 1) // the process that is meant
+	if a := runCommand(t, "", two).want(t, 78); !strings.Contains(a.stderr, "takes one socket and was given 2") {
+		t.Errorf("it says %s", a.stderr)
+	}
+	// By timeout it has another process id than the one named, and serves at its own socket.
+	if a := runCommand(t, "", start("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$;")).want(t, 124); a.stdout != "ready\n" {
+		t.Errorf("it says %s%s", a.stdout, a.stderr)
+	}
 }

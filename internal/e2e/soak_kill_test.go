@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"countersign/internal/testenv"
 )
 
 // A step is a system call that leaves a trace outside of its process. Those of
@@ -119,7 +121,7 @@ func (v *victim) dieAt(s *soak) {
 
 func (s *soak) startService(traced bool) *tracer {
 	d := s.device
-	d.log = new(logBuffer)
+	d.log = new(testenv.Log)
 	if traced {
 		var tr *tracer
 		d.proc, tr = startUnderTrace(s.tb, d.log, calls, soakHold, d.program(), d.args()...)
@@ -131,7 +133,7 @@ func (s *soak) startService(traced bool) *tracer {
 
 func (s *soak) startServer(traced bool) *tracer {
 	v := s.server
-	v.log = new(logBuffer)
+	v.log = new(testenv.Log)
 	args := []string{"serve", "--data", v.data, "--listen", hostOf(s.tb, v.issuer), "--device-listen", hostOf(s.tb, v.device)}
 	if traced {
 		var tr *tracer

@@ -40,9 +40,7 @@ func TestApprove(t *testing.T) {
 		t.Fatalf("the server says %s", got.raw)
 	}
 	p.verified(got)
-	if n := d.approvalSigns(); n != 2 {
-		t.Errorf("the approval key signed %d times, want 2: the CSR and the decision", n)
-	}
+	d.approvalKeySigned(1)
 }
 
 func TestApproveWithoutPIN(t *testing.T) {
@@ -50,14 +48,8 @@ func TestApproveWithoutPIN(t *testing.T) {
 	tx := p.begin("confirm")
 	d.waitFor(tx.ID)
 	d.cli("", "approve", tx.ID, "--number", tx.Number).ok(t)
-	got := p.get(tx.ID)
-	if got.Status != "approved" {
-		t.Fatalf("the server says %s", got.raw)
-	}
-	p.verified(got)
-	if n := d.approvalSigns(); n != 1 {
-		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
-	}
+	p.verified(p.ends(tx, "approved"))
+	d.approvalKeySigned(0)
 }
 
 func TestDeny(t *testing.T) {
@@ -76,9 +68,7 @@ func TestDeny(t *testing.T) {
 		}
 		p.verified(got)
 	}
-	if n := d.approvalSigns(); n != 1 {
-		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
-	}
+	d.approvalKeySigned(0)
 }
 
 func TestWrongNumber(t *testing.T) {
@@ -92,9 +82,7 @@ func TestWrongNumber(t *testing.T) {
 			t.Fatalf("want wrong_number with %d tries left, got %s", left, a.stdout)
 		}
 	}
-	if got := p.get(tx.ID); got.Status != "failed" {
-		t.Errorf("after three wrong numbers the server says %s", got.raw)
-	}
+	p.ends(tx, "failed")
 	if a := d.cli("", "approve", tx.ID, "--number", tx.Number).want(t, 1); a.text("status") != "failed" {
 		t.Errorf("the right number after the third wrong one: %s", a.stdout)
 	}
@@ -107,9 +95,7 @@ func TestRightNumberAfterWrongOne(t *testing.T) {
 	d.cli(pin+"\n", "approve", tx.ID, "--number", wrong(tx.Number), "--pin-stdin").want(t, 1)
 	d.approve(tx).ok(t)
 	p.verified(p.get(tx.ID))
-	if n := d.approvalSigns(); n != 3 {
-		t.Errorf("the approval key signed %d times, want 3: the CSR and two distinct decisions", n)
-	}
+	d.approvalKeySigned(2)
 }
 
 func TestWrongPIN(t *testing.T) {
@@ -124,9 +110,7 @@ func TestWrongPIN(t *testing.T) {
 	if !d.lists(tx.ID) || p.now(tx.ID).Status != "pending" {
 		t.Error("a wrong PIN ended the request")
 	}
-	if n := d.approvalSigns(); n != 1 {
-		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
-	}
+	d.approvalKeySigned(0)
 	d.approve(tx).ok(t)
 	if d.wire.Contains([]byte(pin)) || d.wire.Contains([]byte("000000")) {
 		t.Error("a PIN crossed the TPM's wire in the clear")
@@ -153,16 +137,12 @@ func TestExpiry(t *testing.T) {
 	s.command("", "type", "set", "quick", "--method", "push_with_pin", "--class", "C2", "--ttl", "3s").ok(t)
 	tx := p.begin("quick")
 	testenv.Eventually(t, "the request to arrive", func() bool { return d.requests("--all")[tx.ID] != "" })
-	if got := p.get(tx.ID); got.Status != "expired" {
-		t.Errorf("the server says %s", got.raw)
-	}
+	p.ends(tx, "expired")
 	d.waitGone(tx.ID)
 	if a := d.approve(tx).want(t, 1); a.text("status") != "expired" {
 		t.Errorf("the device says %s", a.stdout)
 	}
-	if n := d.approvalSigns(); n != 1 {
-		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
-	}
+	d.approvalKeySigned(0)
 }
 
 func TestCancel(t *testing.T) {
@@ -174,12 +154,8 @@ func TestCancel(t *testing.T) {
 	if a := d.approve(tx).want(t, 1); a.text("status") != "cancelled" {
 		t.Errorf("the device says %s", a.stdout)
 	}
-	if got := p.get(tx.ID); got.Status != "cancelled" {
-		t.Errorf("the server says %s", got.raw)
-	}
-	if n := d.approvalSigns(); n != 1 {
-		t.Errorf("the approval key signed %d times, want 1: the CSR", n)
-	}
+	p.ends(tx, "cancelled")
+	d.approvalKeySigned(0)
 }
 
 func TestTwoDevices(t *testing.T) {
@@ -194,9 +170,7 @@ func TestTwoDevices(t *testing.T) {
 	if a := first.approve(tx).want(t, 1); a.text("status") != "approved" || a.json["confirmed"] == true {
 		t.Errorf("the device that did not decide says %s", a.stdout)
 	}
-	if n := first.approvalSigns(); n != 1 {
-		t.Errorf("its approval key signed %d times, want 1: the CSR", n)
-	}
+	first.approvalKeySigned(0)
 }
 
 func TestRestartedAgentKeepsThePendingRequest(t *testing.T) {
@@ -250,9 +224,7 @@ func TestKilledBetweenDecisionAndDelivery(t *testing.T) {
 	testenv.Eventually(t, "the decision to be delivered", func() bool { return p.now(tx.ID).Status == "approved" })
 	testenv.Eventually(t, "the receipt to be stored", func() bool { return d.requests("--all")[tx.ID] == "approved" })
 	p.verified(p.get(tx.ID))
-	if n := d.approvalSigns(); n != 2 {
-		t.Errorf("the approval key signed %d times, want 2: the CSR and the decision", n)
-	}
+	d.approvalKeySigned(1)
 }
 
 func TestRevokedDeviceKnowsIt(t *testing.T) {

@@ -2,14 +2,11 @@ package e2e
 
 import (
 	"context"
-	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/creack/pty"
 
 	"countersign/hsm/hsmtest/virtualpiv"
 	"countersign/internal/testenv"
@@ -23,7 +20,7 @@ func TestTouchIsAskedFor(t *testing.T) {
 	d := factoryDevice(t, s)
 	card := d.insert(s, virtualpiv.WithFirmware("5.7.1"))
 	d.start()
-	d.cli(tokenSecrets(), "enroll", s.link(), "--key", "piv", "--pin-stdin").ok(t)
+	d.enrollToken(s)
 	finger := make(chan bool)
 	card.SetTouch(func(ctx context.Context) bool {
 		select {
@@ -38,26 +35,18 @@ func TestTouchIsAskedFor(t *testing.T) {
 	d.waitFor(tx.ID)
 	helper := onTerminal(t, d)
 	command := d.approveOnTerminal(t, tx)
-	command.answer("PIN: ", pin)
-	for _, term := range []*terminal{command, helper} {
-		testenv.Eventually(t, "the touch to be asked for", func() bool { return strings.Contains(term.shown(), "Touch your token") })
+	command.Answer("PIN: ", pin)
+	for _, term := range []*testenv.Screen{command, helper} {
+		testenv.Eventually(t, "the touch to be asked for", func() bool { return strings.Contains(term.Text(), "Touch your token") })
 	}
 	finger <- true
-	if got := p.get(tx.ID); got.Status != "approved" {
-		t.Errorf("the server says %s", got.raw)
-	}
+	p.ends(tx, "approved")
 }
 
 // approveOnTerminal approves a request on a terminal of its own.
-func (d *device) approveOnTerminal(t *testing.T, tx transaction) *terminal {
+func (d *device) approveOnTerminal(t *testing.T, tx transaction) *testenv.Screen {
 	t.Helper()
-	ptmx, pts, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ptmx.Close() })
-	term := &terminal{t: t, ptmx: ptmx}
-	go func() { _, _ = io.Copy(term, ptmx) }()
+	term, pts := testenv.OpenScreen(t)
 	cmd := exec.Command(filepath.Join(bin, "countersign"), "approve", tx.ID, "--number", tx.Number, "--socket", d.socket())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = pts, pts, pts
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL}

@@ -50,17 +50,17 @@ func TestApprovedByAFinger(t *testing.T) {
 		t.Errorf("shown: %s", a.stdout)
 	}
 	command := d.approveOnTerminal(t, tx)
-	command.answer("PIN: ", "")
-	testenv.Eventually(t, "the finger to be asked for", func() bool { return strings.Contains(command.shown(), "Place your finger") })
+	command.Answer("PIN: ", "")
+	testenv.Eventually(t, "the finger to be asked for", func() bool { return strings.Contains(command.Text(), "Place your finger") })
 	system.Reader("SCAN wrong")
-	testenv.Eventually(t, "another try", func() bool { return strings.Count(command.shown(), "Place your finger") == 2 })
+	testenv.Eventually(t, "another try", func() bool { return strings.Count(command.Text(), "Place your finger") == 2 })
 	if got := p.now(tx.ID).Status; got != "pending" {
 		t.Errorf("after the wrong finger it is %s", got)
 	}
 	system.Reader("SCAN right")
 	done := p.get(tx.ID)
 	if done.Status != "approved" {
-		t.Fatalf("the server says %s\n%s", done.raw, command.shown())
+		t.Fatalf("the server says %s\n%s", done.raw, command.Text())
 	}
 	p.verified(done)
 

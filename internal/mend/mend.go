@@ -24,18 +24,18 @@ const (
 
 // manager is how a family of distributions installs its packages.
 type manager struct {
-	program, install string
+	program, install, remove string
 	// names are those of the parts, in their order.
 	names [4]string
 }
 
 func managers() []manager {
 	return []manager{
-		{"/usr/bin/apt-get", "sudo apt-get install --yes", [...]string{"pcscd", "dbus dbus-user-session", "pinentry-gtk2", "tpm2-tools"}},
-		{"/usr/bin/dnf", "sudo dnf install --assumeyes", [...]string{"pcsc-lite", "dbus", "pinentry-gtk", "tpm2-tools"}},
-		{"/usr/bin/zypper", "sudo zypper --non-interactive install", [...]string{"pcsc-lite", "dbus-1", "pinentry-gtk2", "tpm2.0-tools"}},
-		{"/usr/bin/pacman", "sudo pacman --sync --noconfirm", [...]string{"pcsclite", "dbus", "pinentry", "tpm2-tools"}},
-		{"/sbin/apk", "sudo apk add", [...]string{"pcsc-lite", "dbus", "pinentry-gtk", "tpm2-tools"}},
+		{"/usr/bin/apt-get", "sudo apt-get install --yes", "sudo apt-get remove --yes", [...]string{"pcscd", "dbus dbus-user-session", "pinentry-gtk2", "tpm2-tools"}},
+		{"/usr/bin/dnf", "sudo dnf install --assumeyes", "sudo dnf remove --assumeyes", [...]string{"pcsc-lite", "dbus", "pinentry-gtk", "tpm2-tools"}},
+		{"/usr/bin/zypper", "sudo zypper --non-interactive install", "sudo zypper --non-interactive remove", [...]string{"pcsc-lite", "dbus-1", "pinentry-gtk2", "tpm2.0-tools"}},
+		{"/usr/bin/pacman", "sudo pacman --sync --noconfirm", "sudo pacman --remove --noconfirm", [...]string{"pcsclite", "dbus", "pinentry", "tpm2-tools"}},
+		{"/sbin/apk", "sudo apk add", "sudo apk del", [...]string{"pcsc-lite", "dbus", "pinentry-gtk", "tpm2-tools"}},
 	}
 }
 
@@ -50,6 +50,17 @@ func Install(p Part) string {
 	return ""
 }
 
+// Remove is the command that removes a package of this computer, whose configuration
+// stays, or the package's name where it is not known how that is done.
+func Remove(name string) string {
+	for _, m := range managers() {
+		if Exists(m.program) {
+			return m.remove + " " + Words(name)
+		}
+	}
+	return name
+}
+
 // Enable is the command that starts a unit now and at each boot.
 func Enable(unit string) string { return "sudo systemctl enable --now " + unit }
 
@@ -58,6 +69,20 @@ func Restart(unit string) string { return "sudo systemctl restart " + unit }
 
 // Then is one command after another, each if those before it succeeded.
 func Then(commands ...string) string { return strings.Join(commands, " && ") }
+
+// Words writes a command's words as a shell takes them, each as it is: names of files
+// and of people may hold what a shell would act on.
+func Words(words ...string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=/.,:@+"
+	quoted := make([]string, 0, len(words))
+	for _, w := range words {
+		if w == "" || strings.Trim(w, plain) != "" {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		quoted = append(quoted, w)
+	}
+	return strings.Join(quoted, " ")
+}
 
 // Exists reports whether one of the files is there.
 func Exists(paths ...string) bool {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"countersign/internal/mend"
 )
 
 // Owners are the users that files are taken from. The zero value is root alone.
@@ -103,11 +105,11 @@ func check(path string, info os.FileInfo, by Owners, dir, shared bool) error {
 	case !dir && !mode.IsRegular():
 		return fmt.Errorf("%s is no file", path)
 	case mode.Perm()&0o022 != 0 && !shared:
-		return fmt.Errorf("others may write to %s: sudo chmod go-w %s", path, path)
+		return fmt.Errorf("others may write to %s: %s", path, mend.Words("sudo", "chmod", "go-w", path))
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if ok && by.trusts(st.Uid) {
 		return nil
 	}
-	return fmt.Errorf("%s does not belong to %v: sudo chown root %s", path, by, path)
+	return fmt.Errorf("%s does not belong to %v: %s", path, by, mend.Words("sudo", "chown", "root", path))
 }

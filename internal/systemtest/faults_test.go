@@ -101,6 +101,16 @@ systemctl start countersignd.service`,
 			script:  "systemctl disable --now countersignd.socket countersignd.service",
 			code:    "service",
 		},
+		"service masked": {
+			prepare: (*machine).tpm,
+			script:  "systemctl stop countersignd.socket countersignd.service; systemctl mask countersignd.service",
+			code:    "service",
+		},
+		"all masked": {
+			prepare: (*machine).tpm,
+			script:  "systemctl stop countersignd.socket countersignd.service; systemctl mask countersignd.service countersignd.socket",
+			code:    "service",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := boot(t)

@@ -186,11 +186,29 @@ func TestServiceOfPackage(t *testing.T) {
 	m.run("id countersign; test -d /var/lib/countersign; ! test -e /var/lib/countersign-install; ! test -e /usr/local/bin/countersign; systemctl is-enabled countersignd.service countersignd.socket; systemctl --global is-enabled countersign-session.service; dpkg -V countersign")
 	for _, word := range []string{"install", "uninstall --purge"} {
 		out, err := m.try(dir + "/countersign service " + word)
-		if err == nil || !strings.Contains(out, "sudo apt remove countersign") {
+		if err == nil || !strings.Contains(out, "sudo apt-get remove --yes countersign") {
 			t.Errorf("%s: %v %s", word, err, out)
 		}
 	}
 	m.run("countersign service stop; ! systemctl is-active countersignd.service; countersign service start; countersign service status")
+}
+
+// TestServiceAfterPackage: what a package has left is in nobody's way, and its purge
+// takes nothing from the service that has come in its place.
+func TestServiceAfterPackage(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.install("countersign")
+	m.run("mkdir /var/lib/countersign/kept; chown countersign: /var/lib/countersign/kept; dpkg --remove countersign")
+	dir := m.unpacked("v0.5.0")
+	m.run(dir + "/countersign service install")
+	m.run("dpkg --purge countersign; test -d /var/lib/countersign/kept; ! test -e /var/lib/countersign.purge")
+	s := parseStanding(t, m.run("countersign service status --json"))
+	if s.By != "service install" || s.State != "running" || !s.Socket.Answers || len(s.Problems) > 0 {
+		t.Errorf("after the package's purge: %+v", s)
+	}
+	m.run("systemctl is-enabled countersignd.service countersignd.socket; systemctl --global is-enabled countersign-session.service")
+	m.run("countersign service uninstall --purge; ! test -e /var/lib/countersign")
 }
 
 // TestServiceInstallUser installs the service of one user, who needs nobody but
@@ -207,7 +225,7 @@ func TestServiceInstallUser(t *testing.T) {
 	}
 	before := home()
 	out := m.runAs("alice", dir+"/countersign service install --user 2>&1")
-	if !strings.Contains(out, "sudo usermod -aG") {
+	if !strings.Contains(out, "sudo usermod --append") {
 		t.Errorf("nobody says that the TPM is out of reach:\n%s", out)
 	}
 	m.within(10*time.Second, "the service of alice", func() bool {
@@ -235,4 +253,52 @@ func diff(before, after string) string {
 		}
 	}
 	return strings.Join(out, "\n")
+}
+
+// TestServiceInstallKilled kills installing and removing at moments all over their
+// time on a machine that runs: then the init system and what else is told takes part.
+// The same again, or the opposite, ends as if nothing had happened.
+func TestServiceInstallKilled(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	install, remove := m.unpacked("v0.5.0")+"/countersign service install", m.unpacked("v0.5.0")+"/countersign service uninstall --purge"
+	bare := m.system()
+	began := time.Now()
+	m.run(install)
+	took := time.Since(began)
+	installed := m.system()
+	check := func(when, want string, runs bool) {
+		t.Helper()
+		if now := m.system(); now != want {
+			t.Fatalf("%s:\n%s", when, diff(want, now))
+		}
+		out, err := m.try("/usr/local/bin/countersign service status --json")
+		if !runs {
+			m.run("! systemctl is-active countersignd.service countersignd.socket")
+			return
+		}
+		if s := parseStanding(t, out); err != nil || s.State != "running" || !s.Socket.Answers || len(s.Problems) > 0 {
+			t.Fatalf("%s: %v %+v", when, err, s)
+		}
+	}
+	check("installed", installed, true)
+	const moments = 12
+	for n := range moments {
+		at := fmt.Sprintf("timeout -s KILL %.3f ", (took * time.Duration(n+1) / moments).Seconds())
+		when := fmt.Sprintf("at %d of %d", n+1, moments)
+		_, _ = m.try(at + remove)
+		m.run(install)
+		check("removal killed "+when+", then installed", installed, true)
+		_, _ = m.try(at + remove)
+		m.run(remove + " || { " + install + " && " + remove + "; }")
+		check("removal killed "+when+", then removed", bare, false)
+		_, _ = m.try(at + install)
+		m.run(install)
+		check("installation killed "+when+", then installed", installed, true)
+		m.run(remove)
+		_, _ = m.try(at + install)
+		m.run(remove + " || { " + install + " && " + remove + "; }")
+		check("installation killed "+when+", then removed", bare, false)
+		m.run(install)
+	}
 }

@@ -1,18 +1,25 @@
 package testenv
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
-// RunOrLive runs a package's tests and returns the exit status. In a child of theirs,
-// which has a directory in the environment variable env, it lives on that instead,
-// until the child is killed.
-func RunOrLive(m *testing.M, env string, live func(dir string) error) int {
-	dir := os.Getenv(env)
+// crashDir is the environment variable that names the directory of a child which is
+// to be killed.
+const crashDir = "COUNTERSIGN_CRASH_DIR"
+
+// RunOrLive runs a package's tests and returns the exit status. In a child that
+// KillAtEach started it lives on the child's directory instead, until it is killed.
+func RunOrLive(m *testing.M, live func(dir string) error) int {
+	dir := os.Getenv(crashDir)
 	if dir == "" {
 		return m.Run()
 	}
@@ -28,7 +35,7 @@ func RunOrLive(m *testing.M, env string, live func(dir string) error) int {
 // KillAtEach kills a child that lives, by RunOrLive, before each system call of each
 // kind, and has after look at the directory: said is what the child had printed. The
 // map says how many calls of a kind there are at least.
-func KillAtEach(t *testing.T, env string, calls map[string]int, after func(t *testing.T, when, dir string, said map[string]int)) {
+func KillAtEach(t *testing.T, calls map[string]int, after func(t *testing.T, when, dir string, said map[string]int)) {
 	t.Helper()
 	Need(t, "strace")
 	// strace counts the calls of each kind apart.
@@ -39,7 +46,7 @@ func KillAtEach(t *testing.T, env string, calls map[string]int, after func(t *te
 			for killed := true; killed; n++ {
 				dir := filepath.Join(t.TempDir(), "dir")
 				var said map[string]int
-				said, killed = RunKilled(t, env+"="+dir, call, n)
+				said, killed = runKilled(t, dir, call, n)
 				after(t, fmt.Sprintf("killed before %s %d, after %v", call, n, said), dir, said)
 			}
 			t.Logf("killed before each of %d", n-2)
@@ -48,4 +55,30 @@ func KillAtEach(t *testing.T, env string, calls map[string]int, after func(t *te
 			}
 		})
 	}
+}
+
+// runKilled runs the test's own binary as a child that lives on a directory and is
+// killed before its nth system call of a kind. It returns how often the child printed
+// each word, and whether it was killed.
+func runKilled(tb testing.TB, dir, call string, n int) (said map[string]int, killed bool) {
+	tb.Helper()
+	cmd := exec.Command("strace", "-f", "-qq", "-o", os.DevNull, "-e", "trace="+call,
+		"-e", fmt.Sprintf("inject=%s:signal=KILL:when=%d", call, n), os.Args[0])
+	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	said = map[string]int{}
+	for _, word := range strings.Fields(out.String()) {
+		said[word]++
+	}
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	switch {
+	case err == nil:
+		return said, false
+	case failed && !exit.Exited(): // strace dies of the signal its child died of
+		return said, true
+	}
+	tb.Fatalf("strace: %v: %s", err, errs.String())
+	return nil, false
 }

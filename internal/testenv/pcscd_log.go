@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,9 +22,7 @@ type logTap struct {
 	// offer gives a card to a reader that has begun to listen, and reports
 	// whether there was one, or nothing to give.
 	offer func() bool
-
-	mu   sync.Mutex
-	text bytes.Buffer
+	text  Log
 }
 
 // beforeListening is in the line before the one that says that the driver will
@@ -60,12 +57,12 @@ func (l *logTap) follow() {
 	for hold := false; ; {
 		line, err := l.next(hold)
 		if err != nil {
-			l.add([]byte("log: " + err.Error()))
+			_, _ = l.text.Write([]byte("log: " + err.Error()))
 		}
 		if len(line) == 0 {
 			return
 		}
-		l.add(line)
+		_, _ = l.text.Write(line)
 		hold = bytes.Contains(line, []byte(beforeListening))
 	}
 }
@@ -99,15 +96,5 @@ func readable(fd uintptr) bool {
 	return err == nil && n > 0
 }
 
-func (l *logTap) add(line []byte) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text.Write(line)
-}
-
 // String is the log so far.
-func (l *logTap) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+func (l *logTap) String() string { return l.text.String() }

@@ -1,44 +1,36 @@
 package testenv
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
-	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 )
 
 // PolkitAgent is pkttyagent, which asks the Person of a System for the password
 // on a terminal.
 type PolkitAgent struct {
-	tb   testing.TB
-	ptmx *os.File
-	cmd  *exec.Cmd
-
-	mu    sync.Mutex // guards shown
-	shown bytes.Buffer
+	tb     testing.TB
+	screen *Screen
+	cmd    *exec.Cmd
 }
 
 // StartAgent has pkttyagent ask on behalf of one process of the Person's.
 func (s *System) StartAgent(pid int, started uint64) *PolkitAgent {
 	s.tb.Helper()
 	Need(s.tb, "pkttyagent")
-	ptmx, pts, err := pty.Open()
-	s.must(err)
-	s.tb.Cleanup(func() { _ = ptmx.Close() })
+	screen, pts := OpenScreen(s.tb)
 	s.must(os.Chown(pts.Name(), PersonUID, -1))
 	ready, registered, err := os.Pipe()
 	s.must(err)
 	defer ready.Close()
-	a := &PolkitAgent{tb: s.tb, ptmx: ptmx}
+	a := &PolkitAgent{tb: s.tb, screen: screen}
 	a.cmd = s.Command(PersonUID, "pkttyagent", "--notify-fd", "3", "--process", fmt.Sprintf("%d,%d", pid, started))
 	a.cmd.Stdin, a.cmd.Stdout, a.cmd.Stderr = pts, pts, pts
 	a.cmd.ExtraFiles = []*os.File{registered}
@@ -46,7 +38,6 @@ func (s *System) StartAgent(pid int, started uint64) *PolkitAgent {
 	s.must(a.cmd.Start())
 	_, _ = pts.Close(), registered.Close()
 	s.tb.Cleanup(a.Stop)
-	go func() { _, _ = io.Copy(a, ptmx) }()
 	// It closes the descriptor once polkit knows it.
 	_, _ = io.ReadAll(ready)
 	return a
@@ -55,19 +46,8 @@ func (s *System) StartAgent(pid int, started uint64) *PolkitAgent {
 // Stop kills it.
 func (a *PolkitAgent) Stop() { end(a.cmd) }
 
-// Write takes what it shows.
-func (a *PolkitAgent) Write(data []byte) (int, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.shown.Write(data)
-}
-
 // Text is what it has shown so far.
-func (a *PolkitAgent) Text() string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.shown.String()
-}
+func (a *PolkitAgent) Text() string { return a.screen.Text() }
 
 // Asked waits until it has asked for the password for the nth time.
 func (a *PolkitAgent) Asked(nth int) {
@@ -80,7 +60,7 @@ func (a *PolkitAgent) Asked(nth int) {
 func (a *PolkitAgent) Answer(nth int, password string) {
 	a.tb.Helper()
 	a.Asked(nth)
-	raw, err := a.ptmx.SyscallConn()
+	raw, err := a.screen.ptmx.SyscallConn()
 	if err != nil {
 		a.tb.Fatal(err)
 	}
@@ -91,9 +71,7 @@ func (a *PolkitAgent) Answer(nth int, password string) {
 		})
 		return hidden
 	})
-	if _, err := io.WriteString(a.ptmx, password+"\n"); err != nil {
-		a.tb.Fatal(err)
-	}
+	a.screen.Type(password + "\n")
 }
 
 // Started is when a process began, in clock ticks since the boot.

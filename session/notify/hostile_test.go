@@ -13,10 +13,7 @@ import (
 // TestNothingReachesTheBusAsMarkup offers hostile texts to a daemon that takes
 // markup, over a real bus.
 func TestNothingReachesTheBusAsMarkup(t *testing.T) {
-	d, n, _ := start(t)
-	d.StopDaemon()
-	daemon := &fakeDaemon{caps: []string{"actions", "body-markup"}}
-	daemon.serve(t, d.BusAddress)
+	n, daemon := startFake(t, &fakeDaemon{caps: []string{"actions", "body-markup"}})
 	// A string that is not UTF-8, or holds NUL, is none of D-Bus, and the session
 	// makes none.
 	texts := slices.DeleteFunc(testenv.HostileTexts(2000), func(s string) bool {
@@ -26,7 +23,7 @@ func TestNothingReachesTheBusAsMarkup(t *testing.T) {
 		t.Fatalf("only %d texts", len(texts))
 	}
 	for i, text := range texts {
-		n.Offer(notify.Note{Summary: "Waiting", Body: text}, notify.Arrived)
+		n.Offer(waiting(text), notify.Arrived)
 		got := daemon.waitNote(t, i+1)
 		if strings.ContainsAny(got.body, "<>\"'") || html.UnescapeString(got.body) != text {
 			t.Errorf("%q reached the bus as %q", text, got.body)

@@ -21,35 +21,17 @@ const (
 	object  = dbus.ObjectPath("/org/freedesktop/Notifications")
 )
 
-// logs collects what is logged.
-type logs struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *logs) has(text string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), text)
-}
-
-func start(t *testing.T) (*testenv.Desktop, *notify.Notifier, *logs) {
+func start(t *testing.T) (*testenv.Desktop, *notify.Notifier, *testenv.Log) {
 	t.Helper()
 	return startWith(t, "")
 }
 
 // startWith is start with a second button of that name.
-func startWith(t *testing.T, decline string) (*testenv.Desktop, *notify.Notifier, *logs) {
+func startWith(t *testing.T, decline string) (*testenv.Desktop, *notify.Notifier, *testenv.Log) {
 	t.Helper()
 	t.Parallel()
 	d := testenv.StartDesktop(t)
-	l := &logs{}
+	l := new(testenv.Log)
 	n := notify.New(d.BusAddress, slog.New(slog.NewTextHandler(l, nil)))
 	n.Words.Decline = decline
 	ctx, cancel := context.WithCancel(context.Background())
@@ -58,6 +40,9 @@ func startWith(t *testing.T, decline string) (*testenv.Desktop, *notify.Notifier
 	t.Cleanup(func() { cancel(); <-done })
 	return d, n, l
 }
+
+// waiting is a note of something that waits.
+func waiting(body string) notify.Note { return notify.Note{Summary: "Waiting", Body: body} }
 
 func waitOpen(t *testing.T, n *notify.Notifier) {
 	t.Helper()
@@ -70,7 +55,7 @@ func waitOpen(t *testing.T, n *notify.Notifier) {
 
 func TestMiddleClickOpens(t *testing.T) {
 	d, n, _ := start(t)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n.Offer(waiting("b"), notify.Arrived)
 	d.WaitNotification()
 	d.Click("Dunst", 2)
 	waitOpen(t, n)
@@ -78,7 +63,7 @@ func TestMiddleClickOpens(t *testing.T) {
 
 func TestLeftClickDismisses(t *testing.T) {
 	d, n, _ := start(t)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n.Offer(waiting("b"), notify.Arrived)
 	d.WaitNotification()
 	d.Click("Dunst", 1)
 	d.WaitNoNotification()
@@ -99,7 +84,7 @@ func TestLeftClickDismisses(t *testing.T) {
 // send: the right id and even the right key, broadcast and straight to us.
 func TestForgedClicksAreDropped(t *testing.T) {
 	d, n, l := start(t)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n.Offer(waiting("b"), notify.Arrived)
 	d.WaitNotification()
 	key := regexp.MustCompile(`open-[0-9a-f]{32}`).FindString(d.NotificationLog())
 	if key == "" {
@@ -112,7 +97,7 @@ func TestForgedClicksAreDropped(t *testing.T) {
 		f.Broadcast(t, stranger)
 	}
 	testenv.Eventually(t, "the forgery is logged", func() bool {
-		return l.has("a signal from a stranger was dropped") && l.has("NotificationClosed")
+		return l.Has("a signal from a stranger was dropped") && l.Has("NotificationClosed")
 	})
 	if len(n.Opens()) > 0 {
 		t.Fatal("a forged click opened the prompt")
@@ -125,22 +110,21 @@ func TestForgedClicksAreDropped(t *testing.T) {
 // notifications, also a program that has shown none.
 func TestWhatIsSaidOfOthersIsNotForged(t *testing.T) {
 	d, n, l := start(t)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n.Offer(waiting("b"), notify.Arrived)
 	d.WaitNotification()
 	n.Withdraw()
 	d.WaitNoNotification()
-	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"actions"}}
-	daemon.serve(t, d.BusAddress)
+	daemon.replace(t, d)
 	daemon.emit(t, "ActionInvoked", uint32(3), "of another program")
 	daemon.emit(t, "NotificationClosed", uint32(3), uint32(2))
 	// When the click on ours has arrived, what came before is read.
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n.Offer(waiting("b"), notify.Arrived)
 	ours := daemon.waitNote(t, 1)
 	testenv.WaitMeant()
 	daemon.emit(t, "ActionInvoked", uint32(7), ours.actions[0])
 	waitOpen(t, n)
-	if l.has("stranger") {
+	if l.Has("stranger") {
 		t.Error("the daemon was taken for a stranger")
 	}
 }
@@ -149,11 +133,10 @@ func TestWhatIsSaidOfOthersIsNotForged(t *testing.T) {
 // something was clicked on that is not what stands on the screen.
 func TestStaleAndForeignIDs(t *testing.T) {
 	d, n, l := startWith(t, "Later")
-	d.StopDaemon()
 	daemon := &fakeDaemon{caps: []string{"actions"}}
-	daemon.serve(t, d.BusAddress)
+	daemon.replace(t, d)
 	offer := func(count int) note {
-		n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+		n.Offer(waiting("b"), notify.Arrived)
 		return daemon.waitNote(t, count)
 	}
 	replaced := offer(1)
@@ -181,7 +164,7 @@ func TestStaleAndForeignIDs(t *testing.T) {
 	testenv.WaitMeant()
 	daemon.emit(t, "ActionInvoked", uint32(7), again.actions[0])
 	waitOpen(t, n)
-	if l.has("stranger") {
+	if l.Has("stranger") {
 		t.Error("the daemon was taken for a stranger")
 	}
 }
@@ -189,17 +172,14 @@ func TestStaleAndForeignIDs(t *testing.T) {
 // TestALateEndIsOfTheOneBefore: the daemon tells of the end of a notification
 // that has been replaced meanwhile, as dunst does after a click.
 func TestALateEndIsOfTheOneBefore(t *testing.T) {
-	d, n, _ := start(t)
-	d.StopDaemon()
-	daemon := &fakeDaemon{caps: []string{"actions"}}
-	daemon.serve(t, d.BusAddress)
+	n, daemon := startFake(t, &fakeDaemon{caps: []string{"actions"}})
 	for count := range 2 {
-		n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+		n.Offer(waiting("b"), notify.Arrived)
 		daemon.waitNote(t, count+1)
 	}
 	daemon.emit(t, "NotificationClosed", uint32(7), uint32(2))
 	testenv.WaitMeant()
-	n.Offer(notify.Note{Summary: "Waiting", Body: "c"}, notify.Remains)
+	n.Offer(waiting("c"), notify.Remains)
 	if got := daemon.waitNote(t, 3); got.replaces != 7 {
 		t.Errorf("another notification stands beside the first: %+v", got)
 	}
@@ -208,11 +188,8 @@ func TestALateEndIsOfTheOneBefore(t *testing.T) {
 // TestTooEarly clicks on what has not been there long enough to be meant; the
 // daemon closes it, as daemons do, and it comes back.
 func TestTooEarly(t *testing.T) {
-	d, n, _ := start(t)
-	d.StopDaemon()
-	daemon := &fakeDaemon{caps: []string{"actions"}}
-	daemon.serve(t, d.BusAddress)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n, daemon := startFake(t, &fakeDaemon{caps: []string{"actions"}})
+	n.Offer(waiting("b"), notify.Arrived)
 	first := daemon.waitNote(t, 1)
 	daemon.emit(t, "ActionInvoked", uint32(7), first.actions[0])
 	daemon.emit(t, "NotificationClosed", uint32(7), uint32(2))
@@ -225,13 +202,10 @@ func TestTooEarly(t *testing.T) {
 // TestRefusedToReplace has a daemon refuse ids it does not know, as GNOME Shell
 // does.
 func TestRefusedToReplace(t *testing.T) {
-	d, n, _ := start(t)
-	d.StopDaemon()
-	daemon := &fakeDaemon{caps: []string{"actions"}, strict: true}
-	daemon.serve(t, d.BusAddress)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n, daemon := startFake(t, &fakeDaemon{caps: []string{"actions"}, strict: true})
+	n.Offer(waiting("b"), notify.Arrived)
 	daemon.waitNote(t, 1)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "c"}, notify.Arrived)
+	n.Offer(waiting("c"), notify.Arrived)
 	if got := daemon.waitNote(t, 2); got.replaces != 0 || got.body != "c" {
 		t.Errorf("%+v", got)
 	}
@@ -240,7 +214,7 @@ func TestRefusedToReplace(t *testing.T) {
 // TestTheBusStartsADaemonAgain lets a daemon die that nobody but the bus starts.
 func TestTheBusStartsADaemonAgain(t *testing.T) {
 	d, n, _ := start(t)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n.Offer(waiting("b"), notify.Arrived)
 	d.WaitNotification()
 	d.LetBusStartDaemon()
 	d.StopDaemon()
@@ -250,11 +224,8 @@ func TestTheBusStartsADaemonAgain(t *testing.T) {
 // TestDefaultAndOldKeysDoNotOpen has the real daemon's signals forged by
 // taking its place on the bus.
 func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
-	d, n, _ := start(t)
-	d.StopDaemon()
-	daemon := &fakeDaemon{caps: []string{"actions"}}
-	daemon.serve(t, d.BusAddress)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>1 & 2</b>"}, notify.Arrived)
+	n, daemon := startFake(t, &fakeDaemon{caps: []string{"actions"}})
+	n.Offer(waiting("<b>1 & 2</b>"), notify.Arrived)
 	first := daemon.waitNote(t, 1)
 	if first.body != "<b>1 & 2</b>" {
 		t.Errorf("body %q was escaped without markup", first.body)
@@ -262,7 +233,7 @@ func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 	if len(first.actions) != 2 || first.actions[1] != "Open" {
 		t.Errorf("actions %q", first.actions)
 	}
-	n.Offer(notify.Note{Summary: "Waiting", Body: "c"}, notify.Arrived)
+	n.Offer(waiting("c"), notify.Arrived)
 	second := daemon.waitNote(t, 2)
 	if second.replaces != 7 || second.actions[0] == first.actions[0] {
 		t.Errorf("replaces %d, action %q after %q", second.replaces, second.actions, first.actions)
@@ -275,7 +246,7 @@ func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 	daemon.emit(t, "ActionInvoked", uint32(7), second.actions[0])
 	waitOpen(t, n)
 	daemon.emit(t, "ActionInvoked", uint32(7), second.actions[0])
-	n.Offer(notify.Note{Summary: "Waiting", Body: "d"}, notify.Arrived)
+	n.Offer(waiting("d"), notify.Arrived)
 	daemon.waitNote(t, 3)
 	if len(n.Opens()) > 0 {
 		t.Error("one click opened twice, or another opened at all")
@@ -283,11 +254,8 @@ func TestDefaultAndOldKeysDoNotOpen(t *testing.T) {
 }
 
 func TestNoActionsNoButton(t *testing.T) {
-	d, n, _ := start(t)
-	d.StopDaemon()
-	daemon := &fakeDaemon{caps: []string{"body-markup"}}
-	daemon.serve(t, d.BusAddress)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "<b>"}, notify.Arrived)
+	n, daemon := startFake(t, &fakeDaemon{caps: []string{"body-markup"}})
+	n.Offer(waiting("<b>"), notify.Arrived)
 	got := daemon.waitNote(t, 1)
 	if len(got.actions) > 0 || !strings.HasPrefix(got.body, "&lt;b&gt;\n") || !strings.Contains(got.body, "countersign requests") {
 		t.Errorf("%+v", got)
@@ -313,7 +281,7 @@ func TestOldMessagesAreForgotten(t *testing.T) {
 
 func TestWithdrawAndEndCloseIt(t *testing.T) {
 	d, n, _ := start(t)
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
+	n.Offer(waiting("b"), notify.Arrived)
 	d.WaitNotification()
 	n.Withdraw()
 	d.WaitNoNotification()
@@ -322,8 +290,8 @@ func TestWithdrawAndEndCloseIt(t *testing.T) {
 func TestNoDaemonThenOne(t *testing.T) {
 	d, n, l := start(t)
 	d.StopDaemon()
-	n.Offer(notify.Note{Summary: "Waiting", Body: "b"}, notify.Arrived)
-	testenv.Eventually(t, "it is logged", func() bool { return l.has("was not shown") || l.has("daemon is away") })
+	n.Offer(waiting("b"), notify.Arrived)
+	testenv.Eventually(t, "it is logged", func() bool { return l.Has("was not shown") || l.Has("daemon is away") })
 	d.StartDaemon()
 	d.WaitNotification()
 }
@@ -344,9 +312,19 @@ type note struct {
 	actions  []string
 }
 
-func (f *fakeDaemon) serve(t *testing.T, address string) {
+// startFake is start with a fake daemon in the place of the real one.
+func startFake(t *testing.T, f *fakeDaemon) (*notify.Notifier, *fakeDaemon) {
 	t.Helper()
-	conn, err := dbus.Connect(address)
+	d, n, _ := start(t)
+	f.replace(t, d)
+	return n, f
+}
+
+// replace takes the place of a desktop's daemon.
+func (f *fakeDaemon) replace(t *testing.T, d *testenv.Desktop) {
+	t.Helper()
+	d.StopDaemon()
+	conn, err := dbus.Connect(d.BusAddress)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,14 +2,10 @@ package prompt_test
 
 import (
 	"errors"
-	"io"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
-
-	"github.com/creack/pty"
 
 	"countersign/internal/testenv"
 	"countersign/ipc"
@@ -17,73 +13,14 @@ import (
 	"countersign/session/text"
 )
 
-// screen is the person's side of a terminal.
-type screen struct {
-	t    *testing.T
-	ptmx io.ReadWriter
-	name string
-	mu   sync.Mutex
-	text strings.Builder
-	seen int
-}
-
-func newScreen(t *testing.T) (*screen, *prompt.TTY) {
+func newScreen(t *testing.T) (*testenv.Screen, *prompt.TTY) {
 	t.Helper()
-	ptmx, pts, err := pty.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := pty.Setsize(ptmx, &pty.Winsize{Rows: 24, Cols: 80}); err != nil {
-		t.Fatal(err)
-	}
+	sc, pts := testenv.OpenScreen(t)
 	tty, err := prompt.NewTTY(pts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &screen{t: t, ptmx: ptmx, name: pts.Name()}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		buf := make([]byte, 4096)
-		for {
-			n, err := ptmx.Read(buf)
-			s.mu.Lock()
-			s.text.Write(buf[:n])
-			s.mu.Unlock()
-			if err != nil {
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() { tty.Close(); ptmx.Close(); <-done })
-	return s, tty
-}
-
-// expect waits for a text behind what was expected before.
-func (s *screen) expect(text string) {
-	s.t.Helper()
-	testenv.Eventually(s.t, "the terminal shows "+text, func() bool {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		i := strings.Index(s.text.String()[s.seen:], text)
-		if i >= 0 {
-			s.seen += i + len(text)
-		}
-		return i >= 0
-	})
-}
-
-func (s *screen) all() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
-}
-
-func (s *screen) typing(text string) {
-	s.t.Helper()
-	if _, err := io.WriteString(s.ptmx, text); err != nil {
-		s.t.Fatal(err)
-	}
+	return sc, tty
 }
 
 func TestTerminalAnswers(t *testing.T) {
@@ -110,15 +47,15 @@ func TestTerminalAnswers(t *testing.T) {
 			q := prompt.Question{Display: record()}
 			q.Display.NumberDigits, q.Display.PINNeeded = 3, true
 			result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, q)
-			sc.expect("[a/d/n] ")
+			sc.Expect("[a/d/n] ")
 			// Line by line: what is typed before the PIN is asked is echoed.
 			for rest := tt.typed; rest != ""; {
 				i := strings.IndexAny(rest, "\n\x03\x04") + 1
-				sc.typing(rest[:i])
+				sc.Type(rest[:i])
 				if rest = rest[i:]; rest == "" {
 					break
 				}
-				sc.expect(": ") // the label of the next question
+				sc.Expect(": ") // the label of the next question
 			}
 			a := wait(t, result)
 			if tt.none != errors.Is(a.err, prompt.ErrNoAnswer) || !tt.none && a.err != nil {
@@ -130,7 +67,7 @@ func TestTerminalAnswers(t *testing.T) {
 			if tt.decision == ipc.Approve && (a.answer.Number != "042" || string(a.answer.PIN.Reveal()) != "123456" || a.answer.Surface != ipc.SurfaceTTY) {
 				t.Errorf("%+v", a.answer)
 			}
-			if strings.Contains(sc.all(), "123456") {
+			if strings.Contains(sc.Text(), "123456") {
 				t.Error("the PIN was echoed")
 			}
 		})
@@ -142,8 +79,8 @@ func TestAnythingElseIsAskedAgain(t *testing.T) {
 	sc, tty := newScreen(t)
 	result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, prompt.Question{Display: record()})
 	for _, line := range []string{"yes", "ad", "approve all", "a"} {
-		sc.expect("[a/d/n] ")
-		sc.typing(line + "\n")
+		sc.Expect("[a/d/n] ")
+		sc.Type(line + "\n")
 	}
 	if a := wait(t, result); a.err != nil || a.answer.Decision != ipc.Approve {
 		t.Errorf("%+v", a)
@@ -155,12 +92,12 @@ func TestAnythingElseIsAskedAgain(t *testing.T) {
 func TestTypedTooEarly(t *testing.T) {
 	t.Parallel()
 	sc, tty := newScreen(t)
-	sc.typing("a\na")
+	sc.Type("a\na")
 	result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, prompt.Question{Display: record()})
-	sc.expect("Server: https://bank.example")
-	sc.typing("a\n")
-	sc.expect("[a/d/n] ")
-	sc.typing("d\n")
+	sc.Expect("Server: https://bank.example")
+	sc.Type("a\n")
+	sc.Expect("[a/d/n] ")
+	sc.Type("d\n")
 	if a := wait(t, result); a.err != nil || a.answer.Decision != ipc.Deny {
 		t.Errorf("%+v", a)
 	}
@@ -176,14 +113,14 @@ func TestTheTerminalIsLeftAsItWas(t *testing.T) {
 			pin.Wipe()
 			done <- err
 		}()
-		sc.expect("PIN: ")
-		sc.typing(end)
+		sc.Expect("PIN: ")
+		sc.Type(end)
 		if err := <-done; !errors.Is(err, prompt.ErrNoAnswer) {
 			t.Errorf("%q: %v", end, err)
 		}
-		sc.typing("visible")
-		sc.expect("visible")
-		sc.typing("\x15")
+		sc.Type("visible")
+		sc.Expect("visible")
+		sc.Type("\x15")
 	}
 }
 
@@ -194,9 +131,9 @@ func TestRepeatedPINOnTerminal(t *testing.T) {
 	q := prompt.Question{Display: record(), Number: "42", Refused: &ipc.Error{Code: ipc.CodeWrongPIN, Message: "the PIN is wrong", TriesLeft: &left}}
 	q.Display.NumberDigits, q.Display.PINNeeded = 2, true
 	result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, q)
-	sc.expect("That is not the PIN. Tries left: 2.")
-	sc.expect("PIN: ")
-	sc.typing("123456\n")
+	sc.Expect("That is not the PIN. Tries left: 2.")
+	sc.Expect("PIN: ")
+	sc.Type("123456\n")
 	if a := wait(t, result); a.err != nil || a.answer.Number != "42" {
 		t.Errorf("%+v", a)
 	}
@@ -223,19 +160,19 @@ func settled() { <-time.After(1500 * time.Millisecond) }
 func TestCursesNeedsAWord(t *testing.T) {
 	testenv.Need(t, "pinentry-curses")
 	t.Parallel()
-	sc, _ := newScreen(t)
-	p := &prompt.Pinentry{Program: "pinentry-curses", TTYName: sc.name, TTYType: "xterm", Locale: "C.UTF-8"}
+	sc, pts := testenv.OpenScreen(t)
+	p := &prompt.Pinentry{Program: "pinentry-curses", TTYName: pts.Name(), TTYType: "xterm", Locale: "C.UTF-8"}
 	result := ask(t, t.Context(), p, prompt.Question{Display: record()})
-	sc.expect("\u00a0\u00a0Pay 40 EUR") // no text in the first column
-	sc.expect("<Approve>")
+	sc.Expect("\u00a0\u00a0Pay 40 EUR") // no text in the first column
+	sc.Expect("<Approve>")
 	settled()
-	sc.typing("\r")
-	sc.expect("to approve.")
+	sc.Type("\r")
+	sc.Expect("to approve.")
 	settled()
-	sc.typing("\r")
-	sc.expect("That was not the word.")
+	sc.Type("\r")
+	sc.Expect("That was not the word.")
 	settled()
-	sc.typing("yes\r")
+	sc.Type("yes\r")
 	if a := wait(t, result); a.err != nil || a.answer.Decision != ipc.Approve {
 		t.Errorf("%+v", a)
 	}
@@ -244,20 +181,20 @@ func TestCursesNeedsAWord(t *testing.T) {
 func TestCursesNumberAndPIN(t *testing.T) {
 	testenv.Need(t, "pinentry-curses")
 	t.Parallel()
-	sc, _ := newScreen(t)
-	p := &prompt.Pinentry{Program: "pinentry-curses", TTYName: sc.name, TTYType: "xterm", Locale: "C.UTF-8"}
+	sc, pts := testenv.OpenScreen(t)
+	p := &prompt.Pinentry{Program: "pinentry-curses", TTYName: pts.Name(), TTYType: "xterm", Locale: "C.UTF-8"}
 	q := prompt.Question{Display: record()}
 	q.Display.NumberDigits, q.Display.PINNeeded = 2, true
 	result := ask(t, t.Context(), p, q)
-	sc.expect("<Continue>")
+	sc.Expect("<Continue>")
 	settled()
-	sc.typing("\r")
-	sc.expect("Number:")
+	sc.Type("\r")
+	sc.Expect("Number:")
 	settled()
-	sc.typing("42\r")
-	sc.expect("PIN:")
+	sc.Type("42\r")
+	sc.Expect("PIN:")
 	settled()
-	sc.typing("123456\r")
+	sc.Type("123456\r")
 	a := wait(t, result)
 	if a.err != nil || a.answer.Number != "42" || string(a.answer.PIN.Reveal()) != "123456" {
 		t.Errorf("%+v", a)
@@ -274,26 +211,26 @@ func TestTheServiceVerifies(t *testing.T) {
 	q.Display.NumberDigits, q.Display.PINNeeded, q.Display.Verify, q.Display.PINTriesLeft = 2, false, ipc.VerifyFingerprint, &left
 	for _, typed := range []string{"\n", "123456\n"} {
 		result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, q)
-		sc.expect("niet (n)?")
-		sc.typing("a\n")
-		sc.expect("Nummer dat")
-		sc.typing("42\n")
-		sc.expect("vingerafdruklezer")
-		sc.expect("Resterende pogingen: 4.")
-		sc.expect("Pincode: ")
-		sc.typing(typed)
+		sc.Expect("niet (n)?")
+		sc.Type("a\n")
+		sc.Expect("Nummer dat")
+		sc.Type("42\n")
+		sc.Expect("vingerafdruklezer")
+		sc.Expect("Resterende pogingen: 4.")
+		sc.Expect("Pincode: ")
+		sc.Type(typed)
 		a := wait(t, result)
 		if a.err != nil || a.answer.Decision != ipc.Approve || string(a.answer.PIN.Reveal()) != strings.TrimSpace(typed) {
 			t.Errorf("%q: %+v", typed, a)
 		}
 	}
 	result := ask(t, t.Context(), &prompt.Terminal{TTY: tty}, q)
-	sc.expect("niet (n)?")
-	sc.typing("a\n")
-	sc.expect("Nummer dat")
-	sc.typing("42\n")
-	sc.expect("Pincode: ")
-	sc.typing("\x04")
+	sc.Expect("niet (n)?")
+	sc.Type("a\n")
+	sc.Expect("Nummer dat")
+	sc.Type("42\n")
+	sc.Expect("Pincode: ")
+	sc.Type("\x04")
 	if a := wait(t, result); !errors.Is(a.err, prompt.ErrNoAnswer) {
 		t.Errorf("the end of the input: %+v", a)
 	}

@@ -6,7 +6,6 @@ package admin
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"strings"
 	"time"
@@ -95,7 +94,7 @@ func (o *Office) AddClient(ctx context.Context, name string) (store.Client, secr
 		return store.Client{}, secret.Value{}, err
 	}
 	text := rand.Text()
-	c := store.Client{ID: "c_" + strings.ToLower(rand.Text()), Name: name, SecretHash: HashSecret(text), CreatedAt: o.Now()}
+	c := store.Client{ID: store.NewID("c_"), Name: name, SecretHash: store.HashSecret(text), CreatedAt: o.Now()}
 	err := o.Store.Update(ctx, func(tx store.Tx) error {
 		err := tx.AddClient(c)
 		if errors.Is(err, store.ErrConflict) {
@@ -107,13 +106,6 @@ func (o *Office) AddClient(ctx context.Context, name string) (store.Client, secr
 		return tx.AddEvent(store.Event{At: c.CreatedAt, Kind: "client.added", Client: c.ID, Detail: c.Name})
 	})
 	return c, secret.New([]byte(text)), err
-}
-
-// HashSecret is how a client's secret is stored. A secret is 128 random bits,
-// so nothing slower is needed.
-func HashSecret(s string) []byte {
-	sum := sha256.Sum256([]byte(s))
-	return sum[:]
 }
 
 // Events returns the last limit events after an id, oldest first.

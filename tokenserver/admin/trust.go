@@ -70,9 +70,8 @@ func asDevice(m store.Machine) store.Device {
 	}
 }
 
-// Changed records that names or keys of the server were changed.
-func (o *Office) Changed(ctx context.Context, kind, detail string) error {
-	return o.Store.Update(ctx, func(tx store.Tx) error {
-		return tx.AddEvent(store.Event{At: o.Now(), Kind: kind, Detail: detail})
-	})
+// ChangeTrust changes names or keys of the server, and not unless the audit trail can
+// say so.
+func (o *Office) ChangeTrust(ctx context.Context, kind, detail string, do func() error) error {
+	return o.change(ctx, kind, detail, do)
 }

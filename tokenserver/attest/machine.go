@@ -52,30 +52,30 @@ type MachineCase struct {
 }
 
 // VerifyMachine judges a machine's proof of its key: that it was made in the very
-// chip that has the endorsement key, and stays there. What the chip is worth,
-// OpenMachine has said.
-func VerifyMachine(t Trust, c MachineCase) (Finding, error) {
+// chip that has the endorsement key, and stays there. It says once more whether a
+// maker vouches for the chip: who did at first may be trusted no more.
+func VerifyMachine(t Trust, c MachineCase) (f Finding, certified bool, err error) {
 	if len(c.Nonce) != secretSize || len(c.Secret) != secretSize || c.Public == nil {
-		return Finding{}, errors.New("attest: nonce and secret have 32 bytes, and there is a key")
+		return Finding{}, false, errors.New("attest: nonce and secret have 32 bytes, and there is a key")
 	}
 	if subtle.ConstantTimeCompare(c.Opened, c.Secret) != 1 {
-		return Finding{}, refused("the TPM has not opened its credential")
+		return Finding{}, false, refused("the TPM has not opened its credential")
 	}
-	ek, _, err := t.machine(c.Machine)
+	ek, certified, err := t.machine(c.Machine)
 	if err != nil {
-		return Finding{}, err
+		return Finding{}, false, err
 	}
 	ak, err := parseAttester(c.Machine.AK)
 	if err != nil {
-		return Finding{}, err
+		return Finding{}, false, err
 	}
 	j := &tpm2Judge{ak: ak, nonce: c.Nonce}
 	if err := j.key("machine key", &c.Key, c.Public, deviceKind()); err != nil {
-		return Finding{}, err
+		return Finding{}, false, err
 	}
-	f := Finding{Format: protocol.AttestationTPM2, Chip: ek.chip}
+	f = Finding{Format: protocol.AttestationTPM2, Chip: ek.chip}
 	f.Chip.Firmware = dotted(j.firmware)
-	return f, nil
+	return f, certified, nil
 }
 
 // machine is who a machine's TPM claims to be.

@@ -9,9 +9,7 @@ package engine
 
 import (
 	"crypto"
-	"crypto/rand"
 	"fmt"
-	"strings"
 	"time"
 
 	"countersign/protocol"
@@ -91,8 +89,6 @@ func (e *Engine) signerOf(compact string) (crypto.Signer, error) {
 
 // second is now, as messages tell time.
 func (e *Engine) second() time.Time { return e.now().Truncate(time.Second) }
-
-func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
 
 // wake tells everybody who waits for the transaction, or as one of its devices.
 func (e *Engine) wake(transaction string, devices []string) {

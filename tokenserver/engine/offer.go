@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -42,7 +41,7 @@ func (e *Engine) Offer(ctx context.Context, client store.Client, s Start) (*Stat
 	code := rand.Text() // 130 bits
 	o := store.Offer{
 		ID: t.ID, ClientID: t.ClientID, ClientName: t.ClientName, Type: t.Type, Method: t.Method, Class: t.Class, Number: t.Number,
-		Code: hashCode(code), Content: store.Content{Message: s.Message, Details: s.Details, Context: s.Context, SigningData: s.SigningData},
+		Code: store.HashSecret(code), Content: store.Content{Message: s.Message, Details: s.Details, Context: s.Context, SigningData: s.SigningData},
 		State: protocol.StatePending, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt,
 	}
 	err = e.store.Update(ctx, func(tx store.Tx) error {
@@ -55,11 +54,6 @@ func (e *Engine) Offer(ctx context.Context, client store.Client, s Start) (*Stat
 		return nil, secret.Value{}, fmt.Errorf("engine: offer: %w", err)
 	}
 	return &Status{Transaction: t}, secret.New([]byte(code)), nil
-}
-
-func hashCode(code string) []byte {
-	sum := sha256.Sum256([]byte(code))
-	return sum[:]
 }
 
 func typeOf(tx store.Tx, name string) (store.Type, error) {

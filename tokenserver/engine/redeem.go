@@ -84,7 +84,7 @@ func (e *Engine) bid(tx store.Tx, key string, r protocol.OTPRedemption) (*redemp
 	if err != nil {
 		return nil, err
 	}
-	o, err := tx.OfferOf(hashCode(r.OTP))
+	o, err := tx.OfferOf(store.HashSecret(r.OTP))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, unknownCode()

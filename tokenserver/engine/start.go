@@ -169,7 +169,7 @@ func (e *Engine) newTransaction(client store.Client, s Start, typ store.Type) (s
 	}
 	now := e.second()
 	return store.Transaction{
-		ID: newID("t_"), ClientID: client.ID, ClientName: client.Name, User: s.User,
+		ID: store.NewID("t_"), ClientID: client.ID, ClientName: client.Name, User: s.User,
 		Type: typ.Name, Method: typ.Method, Class: typ.Class, Number: number,
 		State: protocol.StatePending, CreatedAt: now, ExpiresAt: now.Add(typ.TTL),
 	}, nil

@@ -68,7 +68,7 @@ func (s *Service) letIn(ctx context.Context, a *applicant, token string) error {
 // find returns the enrollment if the token is its own.
 func (s *Service) find(tx store.Tx, enrollment, secret string) (store.Device, error) {
 	d, err := store.One(tx.Devices(store.DeviceFilter{Enrollment: enrollment}))
-	hash := hashToken(secret)
+	hash := store.HashSecret(secret)
 	if errors.Is(err, store.ErrNotFound) || err == nil && !bytes.Equal(d.TokenHash, hash) {
 		return d, problem.New(protocol.ProblemTokenUnknown, "there is no such enrollment with this token")
 	}

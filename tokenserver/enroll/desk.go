@@ -44,7 +44,7 @@ func (k *Desk) Invite(ctx context.Context, in Invitation) (secret.Value, store.T
 	text := rand.Text()
 	now := k.Now()
 	t := store.Token{
-		Hash: hashToken(text), User: in.User, ExpiresAt: now.Add(in.TTL), CreatedAt: now,
+		Hash: store.HashSecret(text), User: in.User, ExpiresAt: now.Add(in.TTL), CreatedAt: now,
 		Confirm: in.Confirm, Replaces: in.Replace,
 	}
 	err := k.Store.Update(ctx, func(tx store.Tx) (err error) {

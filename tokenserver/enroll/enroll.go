@@ -93,7 +93,7 @@ func (s *Service) candidate(req protocol.EnrollmentStart) (a applicant, err erro
 		return a, err
 	}
 	d := store.Device{
-		ID: newID("d_"), Enrollment: newID("e_"), Profile: newID("p_"), TokenHash: hashToken(req.Token),
+		ID: store.NewID("d_"), Enrollment: store.NewID("e_"), Profile: store.NewID("p_"), TokenHash: store.HashSecret(req.Token),
 		State: store.DevicePending, Facts: req.Device, DeviceCSR: req.DeviceCSR, ApprovalCSR: req.ApprovalCSR,
 		Challenge: make([]byte, sha256.Size), CreatedAt: s.Now(), ChangedAt: s.Now(),
 	}
@@ -246,13 +246,6 @@ func forgetAttempts(tx store.Tx, d store.Device) error {
 		}
 	}
 	return nil
-}
-
-func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
-
-func hashToken(token string) []byte {
-	sum := sha256.Sum256([]byte(token))
-	return sum[:]
 }
 
 // internal keeps an error of our own from being taken for a refusal.

@@ -89,7 +89,7 @@ func sameRenewal(tx store.Tx, d store.Device, req protocol.RenewalStart) (*store
 // newRenewal judges what can be judged before the chip has proved anything.
 func (s *Service) newRenewal(d store.Device, req protocol.RenewalStart) (r store.Renewal, err error) {
 	r = store.Renewal{
-		ID: newID("r_"), Device: d.ID, State: store.RenewalPending, OldKey: d.KeyOf(req.Role), OldChain: d.ChainOf(req.Role),
+		ID: store.NewID("r_"), Device: d.ID, State: store.RenewalPending, OldKey: d.KeyOf(req.Role), OldChain: d.ChainOf(req.Role),
 		Request: req, Challenge: make([]byte, sha256.Size), CreatedAt: s.Now(), ChangedAt: s.Now(),
 	}
 	_, _ = rand.Read(r.Challenge) // never fails

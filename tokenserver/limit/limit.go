@@ -31,17 +31,6 @@ func (l *Limiter) Admit(key string, now time.Time) (ok bool, again time.Time) {
 	return true, now
 }
 
-// Open reports what Admit would, and counts nothing.
-func (l *Limiter) Open(key string, now time.Time) (ok bool, again time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.turn(now)
-	if l.count[key] >= l.Most {
-		return false, l.began.Add(l.Window)
-	}
-	return true, now
-}
-
 // turn begins a new window where the last is over. It expects mu held.
 func (l *Limiter) turn(now time.Time) {
 	if now.Sub(l.began).Abs() >= l.Window {

@@ -29,7 +29,7 @@ func (k *Desk) MakeToken(ctx context.Context, uses int, ttl time.Duration, note 
 		return secret.Value{}, store.MachineToken{}, err
 	}
 	text, now := rand.Text(), k.Now()
-	t := store.MachineToken{ID: newID("k_"), Hash: hashToken(text), Note: note, Uses: uses, ExpiresAt: now.Add(ttl), CreatedAt: now}
+	t := store.MachineToken{ID: store.NewID("k_"), Hash: store.HashSecret(text), Note: note, Uses: uses, ExpiresAt: now.Add(ttl), CreatedAt: now}
 	err := k.Store.Update(ctx, func(tx store.Tx) error {
 		return errors.Join(tx.AddMachineToken(t), tx.AddEvent(store.Event{At: now, Kind: "machine.token_created", Detail: t.ID}))
 	})

@@ -23,10 +23,7 @@ import (
 // *protocol.Problem or *protocol.Error.
 func (s *Service) Start(ctx context.Context, address string, req protocol.MachineStart) (started protocol.MachineStarted, err error) {
 	if s.Policy.Off {
-		return started, problem.New(protocol.ProblemMachinesOff, "this server enrolls no machines")
-	}
-	if ok, again := s.guesses.Open(address, s.Now()); !ok {
-		return started, tooOften("too many tokens from this address were none", s.Now(), again)
+		return started, off()
 	}
 	e, find, err := s.candidate(req)
 	if err != nil {
@@ -42,8 +39,7 @@ func (s *Service) Start(ctx context.Context, address string, req protocol.Machin
 		return err
 	})
 	if err != nil {
-		s.countGuess(address, err)
-		return started, err
+		return started, s.countGuess(address, err)
 	}
 	if !known {
 		// Nobody waits while certificates are looked at, and only who has what
@@ -58,10 +54,22 @@ func (s *Service) Start(ctx context.Context, address string, req protocol.Machin
 	return protocol.MachineStarted{ID: e.ID, Challenge: e.Challenge, Credential: e.Credential}, nil
 }
 
-func (s *Service) countGuess(address string, err error) {
-	if p, ok := errors.AsType[*protocol.Problem](err); ok && p.Code == protocol.ProblemTokenUnknown {
-		s.guesses.Admit(address, s.Now())
+func off() error {
+	return problem.New(protocol.ProblemMachinesOff, "this server enrolls no machines")
+}
+
+// countGuess tells an address with too many tokens that do not exist to wait. One that
+// exists is let in from there all the same: behind one router are many, and no number
+// of guesses finds a token.
+func (s *Service) countGuess(address string, err error) error {
+	p, ok := errors.AsType[*protocol.Problem](err)
+	if !ok || p.Code != protocol.ProblemTokenUnknown {
+		return err
 	}
+	if ok, again := s.guesses.Admit(address, s.Now()); !ok {
+		return tooOften("too many tokens from this address were none", s.Now(), again)
+	}
+	return err
 }
 
 // candidate is the machine as it presents itself, checked by itself, and how its
@@ -75,7 +83,7 @@ func (s *Service) candidate(req protocol.MachineStart) (e store.MachineEnrollmen
 	}
 	find = byText(req.Token)
 	req.Token = ""
-	e = store.MachineEnrollment{ID: newID("n_"), EK: protocol.EKName(req.EK), Start: req, Challenge: make([]byte, sha256.Size), CreatedAt: s.Now()}
+	e = store.MachineEnrollment{ID: store.NewID("n_"), EK: protocol.EKName(req.EK), Start: req, Challenge: make([]byte, sha256.Size), CreatedAt: s.Now()}
 	_, _ = rand.Read(e.Challenge) // never fails
 	key, err := keyOf(req)
 	if err != nil {
@@ -153,12 +161,14 @@ func (s *Service) begin(tx store.Tx, e *store.MachineEnrollment, find func(store
 	if err := tx.DropMachineEnrollments(s.Now().Add(-openFor)); err != nil {
 		return err
 	}
-	n, err := tx.OpenMachineEnrollments()
-	if err != nil {
-		return err
-	}
-	if n >= maxOpen {
-		return tooOften("too many machines are enrolling", s.Now(), s.Now().Add(openFor))
+	if p.token != "" {
+		n, err := tx.OpenMachineEnrollments(p.token)
+		if err != nil {
+			return err
+		}
+		if n >= p.most {
+			return tooOften("too many machines are enrolling with this token", s.Now(), s.Now().Add(openFor))
+		}
 	}
 	err = tx.AddMachineEnrollment(*e)
 	if errors.Is(err, store.ErrConflict) {
@@ -178,10 +188,13 @@ func (s *Service) Activate(ctx context.Context, id string, req protocol.MachineA
 	if err != nil {
 		return out, err
 	}
-	var found attest.Finding
+	var found proven
 	if e.Machine == "" {
 		if found, err = s.judge(e, req); err != nil {
 			return out, err
+		}
+		if ok, again := s.enrollments.Admit(e.EK, s.Now()); !ok {
+			return out, tooOften("the machine has enrolled too often", s.Now(), again)
 		}
 	} else if subtle.ConstantTimeCompare(req.Secret, e.Secret) != 1 {
 		// Whoever cannot open the credential learns nothing.
@@ -229,24 +242,40 @@ func findEnrollment(tx store.Tx, id string) (store.MachineEnrollment, error) {
 	return e, err
 }
 
-func (s *Service) judge(e store.MachineEnrollment, req protocol.MachineActivation) (attest.Finding, error) {
+// proven is what a TPM has proved, and whether a maker that is trusted now has
+// certified it.
+type proven struct {
+	attest.Finding
+	certified bool
+}
+
+func (s *Service) judge(e store.MachineEnrollment, req protocol.MachineActivation) (p proven, err error) {
+	if s.Policy.Off {
+		return p, off()
+	}
 	trust, err := s.trust()
 	if err != nil {
-		return attest.Finding{}, err
+		return p, err
 	}
 	key, err := keyOf(e.Start)
 	if err != nil {
-		return attest.Finding{}, internal("stored request", err)
+		return p, internal("stored request", err)
 	}
-	return attest.VerifyMachine(trust, attest.MachineCase{
+	p.Finding, p.certified, err = attest.VerifyMachine(trust, attest.MachineCase{
 		Machine: tpmOf(e.Start), Opened: req.Secret, Key: req.Key, Nonce: e.Challenge, Secret: e.Secret, Public: key,
 	})
+	return p, err
 }
 
 // letIn makes a machine of an enrollment that was judged, in place of what this
-// TPM was before. A token counts the machines that it let in, and each once.
-func (s *Service) letIn(tx store.Tx, e store.MachineEnrollment, found attest.Finding, req protocol.MachineActivation) (m store.Machine, err error) {
+// TPM was before. A token counts the machines that it let in, and each once. What
+// vouches for the TPM counts as it stands now.
+func (s *Service) letIn(tx store.Tx, e store.MachineEnrollment, found proven, req protocol.MachineActivation) (m store.Machine, err error) {
 	p, err := s.admit(tx, e.EK, byID(e.Token))
+	if err != nil {
+		return m, err
+	}
+	endorsement, err := s.endorsement(p, found.certified)
 	if err != nil {
 		return m, err
 	}
@@ -261,13 +290,13 @@ func (s *Service) letIn(tx store.Tx, e store.MachineEnrollment, found attest.Fin
 	m, err = store.One(tx.Machines(store.MachineFilter{EK: e.EK}))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		m = store.Machine{ID: newID("m_"), EK: e.EK, CreatedAt: now}
+		m = store.Machine{ID: store.NewID("m_"), EK: e.EK, CreatedAt: now}
 	case err != nil:
 		return m, err
 	default:
 		kind = "machine.enrolled_again"
 	}
-	m.State, m.Reason, m.Facts, m.Endorsement, m.Chip = store.MachineActive, "", e.Start.Machine, e.Endorsement, found.Chip
+	m.State, m.Reason, m.Facts, m.Endorsement, m.Chip = store.MachineActive, "", e.Start.Machine, endorsement, found.Chip
 	m.Key, m.Token, m.EnrolledAt, m.SeenAt, m.Report, m.ReportedAt = e.Key, p.token, now, now, nil, time.Time{}
 	m.TrustSeq, m.TrustAt = 0, time.Time{}
 	key, err := keyOf(e.Start)

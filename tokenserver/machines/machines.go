@@ -15,12 +15,9 @@ package machines
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"countersign/protocol"
@@ -47,13 +44,22 @@ const (
 	guessesPerMinute = 20
 	// reportsPerMinute is for each machine.
 	reportsPerMinute = 6
+	// enrollmentsPerHour is for each endorsement key: what it proves stays for good.
+	enrollmentsPerHour = 12
 )
 
-// openFor is how long a machine has between the two steps, and maxOpen how many
-// may be between them.
+// seenWithin is how exactly it is known when a machine called last: each call that
+// only asks is not worth a write.
+const seenWithin = time.Minute
+
+// openFor is how long a machine has between the two steps. With one token openAlways
+// may be between them, and openPerUse more for each use that it has, up to maxOpen.
+// Of registered keys each has one.
 const (
-	openFor = time.Hour
-	maxOpen = 20_000
+	openFor    = time.Hour
+	openAlways = 64
+	openPerUse = 4
+	maxOpen    = 20_000
 )
 
 // Config is what a Service is made of. Every field is required.
@@ -74,15 +80,16 @@ type Config struct {
 // Service is the machines' side. It is safe for concurrent use.
 type Service struct {
 	Config
-	guesses, reports limit.Limiter
+	guesses, reports, enrollments limit.Limiter
 }
 
 // New makes a Service.
 func New(c Config) *Service {
 	return &Service{
-		Config:  c,
-		guesses: limit.Limiter{Most: guessesPerMinute, Window: time.Minute},
-		reports: limit.Limiter{Most: reportsPerMinute, Window: time.Minute},
+		Config:      c,
+		guesses:     limit.Limiter{Most: guessesPerMinute, Window: time.Minute},
+		reports:     limit.Limiter{Most: reportsPerMinute, Window: time.Minute},
+		enrollments: limit.Limiter{Most: enrollmentsPerHour, Window: time.Hour},
 	}
 }
 
@@ -98,6 +105,8 @@ func (s *Service) trust() (attest.Trust, error) {
 type pass struct {
 	token      string
 	registered bool
+	// most is how many machines may be enrolling with the token.
+	most int
 	// counted says that the token has counted this machine already.
 	counted bool
 }
@@ -123,7 +132,7 @@ func (s *Service) admit(tx store.Tx, ek string, find func(tx store.Tx) (store.Ma
 	if err != nil {
 		return p, err
 	}
-	p.token = t.ID
+	p.token, p.most = t.ID, min(maxOpen, openAlways+openPerUse*t.Uses)
 	m, err := store.One(tx.Machines(store.MachineFilter{EK: ek}))
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return p, err
@@ -148,7 +157,7 @@ func byText(text string) func(store.Tx) (store.MachineToken, error) {
 	if text == "" {
 		return nil
 	}
-	return func(tx store.Tx) (store.MachineToken, error) { return tx.MachineTokenOf(hashToken(text)) }
+	return func(tx store.Tx) (store.MachineToken, error) { return tx.MachineTokenOf(store.HashSecret(text)) }
 }
 
 // byID finds a token that was there before; nil where there was none.
@@ -178,13 +187,6 @@ func tooOften(what string, now, again time.Time) error {
 	return p
 }
 
-func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
-
-func hashToken(token string) []byte {
-	sum := sha256.Sum256([]byte(token))
-	return sum[:]
-}
-
 // internal keeps an error of our own from being taken for a refusal.
 func internal(what string, err error) error { return fmt.Errorf("machines: %s: %s", what, err.Error()) }
 
@@ -209,15 +211,20 @@ func active(tx store.Tx, key string) (store.Machine, error) {
 
 // State says how the machine with a key stands.
 func (s *Service) State(ctx context.Context, key string) (out protocol.MachineState, err error) {
-	err = s.Store.Update(ctx, func(tx store.Tx) error {
+	var seen time.Time
+	err = s.Store.View(ctx, func(tx store.Tx) error {
 		m, err := active(tx, key)
 		if err != nil {
 			return err
 		}
 		out = protocol.MachineState{Machine: m.ID, Endorsement: m.Endorsement}
-		return tx.SeeMachine(m.ID, s.Now(), nil)
+		seen = m.SeenAt
+		return nil
 	})
-	return out, err
+	if err != nil || s.Now().Sub(seen).Abs() < seenWithin {
+		return out, err
+	}
+	return out, s.Store.Update(ctx, func(tx store.Tx) error { return tx.SeeMachine(out.Machine, s.Now(), nil) })
 }
 
 // NoteTrust remembers which statement on the server's names and keys the machine with

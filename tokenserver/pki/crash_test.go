@@ -19,7 +19,7 @@ import (
 // can be made to its end.
 func TestCrashAtEachFileOperation(t *testing.T) {
 	t.Parallel()
-	testenv.KillAtEach(t, crashDir, map[string]int{"write": 15, "fsync": 30, "renameat": 20, "unlinkat": 5}, afterCrash)
+	testenv.KillAtEach(t, map[string]int{"write": 15, "fsync": 30, "renameat": 20, "unlinkat": 5}, afterCrash)
 }
 
 func afterCrash(t *testing.T, when, dir string, said map[string]int) {

@@ -10,10 +10,7 @@ import (
 	"countersign/tokenserver/pki"
 )
 
-// crashDir names the directory that a child of the tests works on until it is killed.
-const crashDir = "COUNTERSIGN_PKI_CRASH_DIR"
-
-func TestMain(m *testing.M) { os.Exit(testenv.RunOrLive(m, crashDir, live)) }
+func TestMain(m *testing.M) { os.Exit(testenv.RunOrLive(m, live)) }
 
 // step is a change of names or keys, and the word that is printed when it is made.
 type step struct {

@@ -4,17 +4,16 @@
 package servertest
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"countersign/internal/testenv"
 	"countersign/protocol"
 	"countersign/tokenserver"
 	"countersign/tokenserver/admin"
@@ -46,7 +45,7 @@ type Server struct {
 	listen  string
 	device  string
 	running func()
-	log     Log
+	log     testenv.Log
 }
 
 // Start starts a server in a new directory. The zero policy is the default.
@@ -218,22 +217,3 @@ func (s *Server) Invite(in enroll.Invitation) protocol.EnrollURI {
 
 // Log is what the server has logged, a JSON object per line.
 func (s *Server) Log() string { return s.log.String() }
-
-// Log is a buffer that several goroutines write. Its zero value is empty.
-type Log struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *Log) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}

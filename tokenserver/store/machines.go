@@ -120,8 +120,8 @@ type Machines interface {
 	MachineEnrollmentOf(key string) (MachineEnrollment, error)
 	// ProveMachineEnrollment adds the proof, once: then ErrConflict.
 	ProveMachineEnrollment(id, machine string, proof protocol.MachineActivation) error
-	// OpenMachineEnrollments counts those that came to nothing yet.
-	OpenMachineEnrollments() (int, error)
+	// OpenMachineEnrollments counts those of a token that came to nothing yet.
+	OpenMachineEnrollments(token string) (int, error)
 	// DropMachineEnrollments forgets those that came to nothing and began before a
 	// time.
 	DropMachineEnrollments(before time.Time) error

@@ -11,7 +11,10 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"errors"
+	"strings"
 )
 
 // What callers branch on.
@@ -61,6 +64,16 @@ type Tx interface {
 	Blocks
 	Machines
 	Events
+}
+
+// NewID makes an identifier that no other has.
+func NewID(prefix string) string { return prefix + strings.ToLower(rand.Text()) }
+
+// HashSecret is how secrets arrive here. They are 128 random bits, so nothing slower
+// is needed.
+func HashSecret(s string) []byte {
+	sum := sha256.Sum256([]byte(s))
+	return sum[:]
 }
 
 // One is the only row that a query found; ErrNotFound where there is none and

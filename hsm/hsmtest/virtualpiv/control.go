@@ -52,6 +52,17 @@ func (c *Card) Count(ins Instruction) int {
 	return n
 }
 
+// PINsSent counts the VERIFY commands in the Log that carry a PIN.
+func (c *Card) PINsSent() int {
+	n := 0
+	for _, x := range c.Log() {
+		if x.Instruction() == Verify && len(x.Command) > 5 {
+			n++
+		}
+	}
+	return n
+}
+
 // Serial is the serial number printed on the card.
 func (c *Card) Serial() uint32 { return c.serial }
 

@@ -163,23 +163,12 @@ func TestPIVGoIsAskedForThePIN(t *testing.T) {
 			for range 3 {
 				checkSignature(t, priv.(crypto.Signer))
 			}
-			if got := pinsSent(r.card); got != pins {
+			if got := r.card.PINsSent(); got != pins {
 				t.Errorf("policy %v: %d PINs for three signatures, want %d", policy, got, pins)
 			}
 			_ = yk.Close()
 		}
 	})
-}
-
-// pinsSent counts the VERIFY commands that have a PIN in them.
-func pinsSent(card *virtualpiv.Card) int {
-	n := 0
-	for _, x := range card.Log() {
-		if x.Instruction() == virtualpiv.Verify && len(x.Command) > 5 {
-			n++
-		}
-	}
-	return n
 }
 
 func TestPIVGoWaitsForTheTouch(t *testing.T) {

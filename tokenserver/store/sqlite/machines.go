@@ -121,8 +121,8 @@ func (t *tx) ProveMachineEnrollment(id, machine string, proof protocol.MachineAc
 	return t.swap("UPDATE machine_enrollments SET machine = ?, proof = ? WHERE id = ? AND machine = ''", machine, doc, id)
 }
 
-func (t *tx) OpenMachineEnrollments() (int, error) {
-	return one(t, func(row scanner) (n int, err error) { return n, row.Scan(&n) }, "SELECT count(*) FROM machine_enrollments WHERE machine = ''")
+func (t *tx) OpenMachineEnrollments(token string) (int, error) {
+	return one(t, func(row scanner) (n int, err error) { return n, row.Scan(&n) }, "SELECT count(*) FROM machine_enrollments WHERE machine = '' AND token = ?", token)
 }
 
 func (t *tx) DropMachineEnrollments(before time.Time) error {

@@ -75,7 +75,7 @@ func testMachineEnrollments(t *testing.T, s, _ store.Store) {
 	add := func(e store.MachineEnrollment) func(store.Tx) error {
 		return func(tx store.Tx) error { return tx.AddMachineEnrollment(e) }
 	}
-	open := func(tx store.Tx) (int, error) { return tx.OpenMachineEnrollments() }
+	open := func(tx store.Tx) (int, error) { return tx.OpenMachineEnrollments("k") }
 	first := f.machineEnrollment("a")
 	f.update(add(first))
 	same(f, first, func(tx store.Tx) (store.MachineEnrollment, error) { return tx.MachineEnrollment("a") })
@@ -86,6 +86,7 @@ func testMachineEnrollments(t *testing.T, s, _ store.Store) {
 	f.update(add(second))
 	missing(f, func(tx store.Tx) (store.MachineEnrollment, error) { return tx.MachineEnrollment("a") })
 	same(f, 1, open)
+	same(f, 0, func(tx store.Tx) (int, error) { return tx.OpenMachineEnrollments("another") })
 	proof := protocol.MachineActivation{Secret: protocol.Blob{9}, Key: protocol.TPM2Key{
 		Public: protocol.Blob{10}, Creation: protocol.Blob{11}, Attest: protocol.Blob{12}, Signature: protocol.Blob{13},
 	}}
