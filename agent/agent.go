@@ -67,7 +67,7 @@ type Agent struct {
 	events    *hub
 	reserved  *reservations
 	lookouts  lookouts
-	// examining is whose chips and profiles are being looked at all over.
+	// examining is for whom chips, profiles or the log are being looked at all over.
 	examining turns
 	limits    limits
 	machine   *machine

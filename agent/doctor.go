@@ -30,7 +30,7 @@ const clockTolerance = 2 * time.Minute
 func (a *Agent) getDoctor(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*chipTimeout)
 	defer cancel()
-	give, err := a.examining.take(ctx, s.Peer.UID)
+	give, err := a.examine(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (a *Agent) checkComputer(ctx context.Context) (checks []ipc.Check) {
 	if a.cfg.Bus != nil {
 		checks = append(checks, a.checkBus(a.cfg.Bus(ctx)))
 	}
-	return append(checks, a.checkMetrics()...)
+	return slices.Concat(checks, a.checkProxyPassword(), a.checkMetrics())
 }
 
 func checkProfiles(ctx context.Context, list []*profile) (checks []ipc.Check) {

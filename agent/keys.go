@@ -14,6 +14,11 @@ import (
 // getKeys lists the keys of the profiles within the scope, and what broken
 // enrollments left in chips.
 func (a *Agent) getKeys(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
+	give, err := a.examine(r.Context(), s)
+	if err != nil {
+		return nil, err
+	}
+	defer give()
 	list := []ipc.StoredKey{}
 	for _, p := range a.visible(s) {
 		list = append(list, p.listKeys(r.Context())...)

@@ -75,9 +75,16 @@ func (l *lookouts) last(uid uint32) []string {
 	return l.seen[uid].reasons
 }
 
-// turns let each user do a thing once at a time: what asks the chips much is asked
-// by nobody so often at once that those who sign wait for it. The zero value is
-// ready.
+// examine waits for the caller's turn to have the chips or the whole log looked at,
+// which the handler gives back: nobody has that done so often at once that those who
+// sign wait for it.
+func (a *Agent) examine(ctx context.Context, s ipc.Scope) (give func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*chipTimeout)
+	defer cancel()
+	return a.examining.take(ctx, s.Peer.UID)
+}
+
+// turns let each user do a thing once at a time. The zero value is ready.
 type turns struct {
 	mu    sync.Mutex // held for map access only
 	taken map[uint32]chan struct{}

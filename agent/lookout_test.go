@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
@@ -59,6 +60,30 @@ func TestDoctorsLeaveTheChipToOthers(t *testing.T) {
 		}
 		if n := busy.Load(); n == 0 || n == 30 {
 			t.Errorf("%d of 30 are told to wait", n)
+		}
+	})
+}
+
+// TestAllIsLookedAtOnceAtATime: all that is kept of the log is read for a caller, and
+// that by many at once would take the service's memory; keys take the chip.
+func TestAllIsLookedAtOnceAtATime(t *testing.T) {
+	k := newKit(t)
+	synctest.Test(t, func(t *testing.T) {
+		give, err := k.agent.examine(t.Context(), scopeOf(testUID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer give()
+		for name, get := range map[string]func(http.ResponseWriter, *http.Request, ipc.Scope) (any, error){
+			"records": k.agent.getLog, "verification": k.agent.getLogVerification, "keys": k.agent.getKeys,
+		} {
+			r := httptest.NewRequestWithContext(t.Context(), "GET", "/", nil)
+			if _, err := get(httptest.NewRecorder(), r, scopeOf(testUID)); codeOf(err) != ipc.CodeBusy {
+				t.Errorf("%s: a second call is answered with %v", name, err)
+			}
+			if _, err := get(httptest.NewRecorder(), r, scopeOf(testUID+1)); err != nil {
+				t.Errorf("%s: another user: %v", name, err)
+			}
 		}
 	})
 }

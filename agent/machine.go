@@ -62,6 +62,8 @@ type machine struct {
 	choice int
 	// late says that the server's clock has ended the certificate.
 	late bool
+	// diagnosis is what was found out when the server was not reached last.
+	diagnosis diagnosis
 	// next is when a report is due, and sent the last one that arrived.
 	next time.Time
 	sent *protocol.MachineReport
@@ -103,8 +105,17 @@ func (m *machine) belongs(server string, ca []byte) bool {
 	return server == m.fleet.Server && bytes.Equal(ca, m.fleet.CA)
 }
 
+// server is the server's device URL: as it is configured, until the server has said
+// that it is somewhere else.
+func (m *machine) server() string {
+	if e := m.stored(); e != nil && e.Trust != nil {
+		return e.URLs()[0]
+	}
+	return m.fleet.Server
+}
+
 // host is the server's, for people.
-func (m *machine) host() string { return hostName(m.fleet.Server) }
+func (m *machine) host() string { return hostName(m.server()) }
 
 func hostName(address string) string {
 	if u, err := url.Parse(address); err == nil && u.Hostname() != "" {
@@ -147,6 +158,13 @@ func (m *machine) stand(s machineStanding) {
 	if was.state != s.state {
 		m.agent.cfg.Log.Info("the machine's enrollment", "state", s.state, "detail", s.detail)
 	}
+}
+
+// isWell reports whether the server was reached when it was called last.
+func (m *machine) isWell() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.standing.status == ipc.CheckOK
 }
 
 // slowly gives growing, jittered pauses up to what the cause is worth.
@@ -196,7 +214,8 @@ func (m *machine) setbackOf(err error) setback {
 		return setback{s, tokenLookTime, true}
 	}
 	if errors.Is(err, upstream.ErrUnreachable) || errors.Is(err, context.DeadlineExceeded) {
-		s := machineStanding{ipc.MachineNoNetwork, ipc.CheckWarn, m.host() + " is not reached: " + reachText(err), "check the network, and that the server runs; the service goes on by itself"}
+		fault := faultOf(err, m.diagnosis)
+		s := machineStanding{ipc.MachineNoNetwork, ipc.CheckWarn, m.host() + " is not reached: " + fault.Message, fault.Cure + "; the service goes on by itself"}
 		return setback{s, networkPause, false}
 	}
 	m.agent.cfg.Log.Error("the machine's enrollment failed", "error", err)
@@ -255,8 +274,8 @@ func tokenRefused(code string) bool {
 	return false
 }
 
-// wait pauses after a setback, and less long where somebody pokes. A machine that
-// waits for another token looks for it.
+// wait pauses after a setback, whoever pokes: what was refused is not asked for more
+// often by what users do. A machine that waits for another token looks for it.
 func (m *machine) wait(ctx context.Context, s setback) {
 	m.stand(s.machineStanding)
 	pause := s.most
@@ -311,9 +330,10 @@ func (m *machine) info(all bool) *ipc.Machine {
 	if !m.enrolls() {
 		return nil
 	}
+	server := m.server()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	out := &ipc.Machine{Server: m.fleet.Server, Enroll: m.fleet.Enroll, State: m.standing.state, Detail: m.nameless(m.standing.detail), ReportedAt: moment(m.reported)}
+	out := &ipc.Machine{Server: server, Enroll: m.fleet.Enroll, State: m.standing.state, Detail: m.nameless(m.standing.detail), ReportedAt: moment(m.reported)}
 	if e := m.enrolled; e != nil {
 		out.ID, out.Endorsement, out.EnrolledAt = e.ID, e.Endorsement, moment(e.EnrolledAt)
 	}

@@ -277,9 +277,19 @@ func (m *machine) prove(ctx context.Context, e *state.MachineEnrollment) error {
 	defer cancel()
 	proof, err := m.answer(ctx, e)
 	if err != nil {
-		return onChip(kindTPM, err)
+		return errors.Join(onChip(kindTPM, err), m.doubt(e, err))
 	}
 	e.Proof = proof
+	return storageError(m.agent.cfg.State.SaveMachineEnrollment(e))
+}
+
+// doubt forgets a challenge that the chip cannot answer, and not only not now: whoever
+// gave it may have stood in the server's place. The server gives its own again.
+func (m *machine) doubt(e *state.MachineEnrollment, failure error) error {
+	if errors.Is(failure, hsm.ErrUnavailable) || errors.Is(failure, context.DeadlineExceeded) || errors.Is(failure, context.Canceled) {
+		return nil
+	}
+	e.Started = nil
 	return storageError(m.agent.cfg.State.SaveMachineEnrollment(e))
 }
 

@@ -121,7 +121,7 @@ func (a *Agent) administers(s ipc.Scope) bool { return s.Peer.UID == 0 || a.cfg.
 func (a *Agent) getInventory(_ http.ResponseWriter, r *http.Request, s ipc.Scope) (any, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), chipTimeout)
 	defer cancel()
-	give, err := a.examining.take(ctx, s.Peer.UID)
+	give, err := a.examine(ctx, s)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,9 @@ func (m *machine) listen(ctx context.Context, client *upstream.Client) {
 	if err == nil {
 		_, err = m.adoptTrust(client, document)
 	}
+	if err == nil {
+		m.stand(m.well()) // with the name that the server has now
+	}
 	if err != nil && ctx.Err() == nil {
 		m.agent.cfg.Log.Info("no trust statement for this machine", "error", err)
 	}
@@ -25,7 +28,7 @@ func (m *machine) listen(ctx context.Context, client *upstream.Client) {
 
 // askAnybody asks for the statement whoever answers at the server's addresses, since
 // the server may have other roots by now and the statement proves itself. It reports
-// whether there is a newer one.
+// whether there is a newer one, and finds out who else answers.
 func (m *machine) askAnybody(ctx context.Context, client *upstream.Client) (news bool) {
 	anybody := client.Anybody()
 	defer anybody.Close()
@@ -33,6 +36,10 @@ func (m *machine) askAnybody(ctx context.Context, client *upstream.Client) (news
 		news, err = m.adoptTrust(client, document)
 		return err
 	})
+	m.diagnosis = diagnosis{inspected: err == nil && !news}
+	if err != nil && upstream.KindOf(err) == upstream.CaptivePortal {
+		m.diagnosis.kind = upstream.CaptivePortal
+	}
 	return err == nil && news
 }
 

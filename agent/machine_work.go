@@ -71,6 +71,7 @@ func (m *machine) rest(ctx context.Context, pause time.Duration) {
 
 // turn does what is due, and returns how long to wait for the next.
 func (m *machine) turn(ctx context.Context, client *upstream.Client, key *lazyKey) time.Duration {
+	m.diagnosis = diagnosis{}
 	err := m.duties(ctx, client, key)
 	if upstream.Distrusted(err) && m.askAnybody(ctx, client) {
 		err = m.duties(ctx, client, key)
@@ -176,9 +177,10 @@ func sameKey(a, b *lazyKey) bool {
 	return err1 == nil && err2 == nil && x == y
 }
 
-// tell reports where it is time or something has changed.
+// tell reports where it is time, something has changed, or the server was not reached
+// last time.
 func (m *machine) tell(ctx context.Context, client *upstream.Client) error {
-	due := !time.Now().Before(m.next)
+	due := !time.Now().Before(m.next) || !m.isWell()
 	if !m.fleet.Report {
 		if !due {
 			return nil

@@ -141,16 +141,21 @@ func faultOf(err error, d diagnosis) *ipc.Error {
 	if d.kind != "" && kind == upstream.Intercepted {
 		kind = d.kind
 	}
+	proxy := upstream.ProxyFaultOf(err)
 	text, cure := reachText(err), ""
 	switch kind {
 	case upstream.ProxyUnreachable:
-		text, cure = "the proxy does not answer: "+text, "check the proxy, and network.proxy in countersignd.toml or HTTPS_PROXY in the service's environment"
+		text, cure = proxyUnreachable(text, proxy)
 	case upstream.ProxyAuth:
-		text, cure = "the proxy wants another name or password: "+text, "set network.proxy_user in countersignd.toml, and put the password into network.proxy_password_file or the credential countersign.proxy-password"
+		text, cure = proxyAuth(text, proxy)
 	case upstream.ProxyRefused:
-		cure = "have the proxy allow CONNECT to the server's host and port, or name the host in network.no_proxy"
+		cure = "have the proxy allow CONNECT to the server's host and port, or name the host in " + exemptPlaces
 	case upstream.CaptivePortal:
-		text, cure = "a login page of this network answers in the server's place; nothing was sent to it: "+text, "log in to the network in a browser: the service goes on by itself"
+		place := "the server's place; nothing was sent to it"
+		if proxy.Proxy != "" {
+			place = "the place of the proxy " + proxy.Proxy
+		}
+		text, cure = "a login page of this network answers in "+place+": "+text, "log in to the network in a browser: the service goes on by itself"
 	case upstream.Intercepted:
 		text, cure = intercepted(text, d), "use another network, or have the network's administrator let connections to the server through untouched"
 	case upstream.WrongClock:
@@ -159,15 +164,71 @@ func faultOf(err error, d diagnosis) *ipc.Error {
 		cure = "check the network, and that its name server knows the server's name"
 	case upstream.ServerUnreachable:
 		cure = "check the network and the server, and try again"
+		if proxy.Proxy != "" {
+			cure = "check that the server runs, and that the proxy " + proxy.Proxy + " reaches it; or name its host in " + exemptPlaces
+		}
 	}
 	return &ipc.Error{Code: string(kind), Message: text, Cure: cure}
 }
+
+// Where a proxy is named, and what is reached without it.
+const (
+	proxyPlaces  = "network.proxy in countersignd.toml or HTTPS_PROXY in the service's environment"
+	exemptPlaces = "network.no_proxy beside network.proxy, or NO_PROXY beside HTTPS_PROXY"
+)
+
+func proxyUnreachable(text string, f upstream.ProxyFault) (message, cure string) {
+	switch {
+	case f.Instead != "":
+		return "the proxy is named with the wrong scheme: " + text, "write " + f.Instead + " in " + proxyPlaces
+	case f.Unresolved:
+		return "the proxy's name is not known to the name servers: " + text, "check the network and its name servers, and " + proxyPlaces
+	}
+	return "the proxy does not answer: " + text, "check the proxy, and " + proxyPlaces
+}
+
+func proxyAuth(text string, f upstream.ProxyFault) (message, cure string) {
+	const set = "set network.proxy and network.proxy_user in countersignd.toml, and put the password into network.proxy_password_file or the credential countersign.proxy-password"
+	switch {
+	case f.Password != nil:
+		fault := passwordFault(f.Password)
+		return fault.Message, fault.Cure
+	case f.Foreign:
+		return "the proxy takes no name and password, but asks for another scheme, such as Negotiate or NTLM, which this service does not have: " + text,
+			"have the proxy take Basic, or let the server's host through without; or name a proxy in between that logs in by itself, in " + proxyPlaces
+	case f.Given:
+		return "the proxy wants another name or password: " + text, set
+	}
+	return "the proxy wants a name and a password: " + text, set
+}
+
+// passwordFault says why there is no password for the proxy. The words are for
+// everybody where they are an ipc.Error's.
+func passwordFault(err error) *ipc.Error {
+	if e, ok := errors.AsType[*ipc.Error](err); ok {
+		return e
+	}
+	return ipc.Errorf(ipc.CodeProxyAuth, "see to network.proxy_password_file or the credential countersign.proxy-password", "the password for the proxy cannot be read: %s", reachText(err))
+}
+
+// checkProxyPassword says that there is no password for the proxy before a connection
+// needs it.
+func (a *Agent) checkProxyPassword() []ipc.Check {
+	err := a.cfg.Network.Password()
+	if err == nil {
+		return nil
+	}
+	fault := passwordFault(err)
+	return []ipc.Check{{Code: checkPassword, Status: ipc.CheckFail, Detail: fault.Message, Cure: fault.Cure}}
+}
+
+const checkPassword = "proxy_password"
 
 func intercepted(text string, d diagnosis) string {
 	if d.inspected {
 		return "a proxy of this network ends TLS and looks into it; the server is behind it, and nothing is sent through it: " + text
 	}
-	return "whoever answers has a certificate that is not the server's: a login page of the network, or a proxy that looks into TLS; nothing was sent to it: " + text
+	return "whoever answers has shown no certificate of the server's: a login page of the network, or a proxy that looks into TLS; nothing was sent to it: " + text
 }
 
 // wrongClock is the fault of a clock: this one, or, where the server's signed word says

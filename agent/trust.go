@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -115,7 +116,28 @@ func (p *profile) judgeTrust(s state.Profile, document []byte) (*protocol.Trust,
 	if err := t.Follows(s.Issuer, s.TrustSeq()); err != nil {
 		return nil, err
 	}
-	return t, p.agent.allowsMove(t)
+	if err := p.agent.allowsMove(t); err != nil {
+		return nil, err
+	}
+	return t, p.agent.ownNames(s, t, document)
+}
+
+// ownNames refuses a server a new name that the user knows as another's: people read
+// at the prompt who asks. It is no other where its keys have signed this too.
+func (a *Agent) ownNames(s state.Profile, t *protocol.Trust, document []byte) error {
+	for _, other := range a.all() {
+		o := other.get()
+		taken := func(name string) bool {
+			return hostName(name) == hostName(o.Issuer) && hostName(name) != hostName(s.Issuer)
+		}
+		if o.ID == s.ID || o.UID != s.UID || !slices.ContainsFunc(t.Names(), taken) {
+			continue
+		}
+		if _, err := protocol.ParseTrustDocument(document, other.keysOfHistory()); err != nil {
+			return fmt.Errorf("it takes the name of another server, %s, at which you are enrolled: %w", o.Issuer, err)
+		}
+	}
+	return nil
 }
 
 // allowsMove refuses a server that moves to where the policy allows none.

@@ -241,3 +241,41 @@ func TestNoNameThatThePolicyForbids(t *testing.T) {
 		}
 	}
 }
+
+// TestNoNameOfAnotherServer: a server cannot call itself, now or formerly, what the
+// user knows another server by, whatever keys it lists; the same server can, at which
+// two accounts are.
+func TestNoNameOfAnotherServer(t *testing.T) {
+	k := newKit(t)
+	bank := newECDSA(t)
+	k.enroll("p_second00", testUID, "https://127.0.0.1:1")
+	k.restart()
+	other, _ := k.agent.profile("p_second00")
+	keys, err := protocol.NewKeys(bank.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := func(uid uint32, keys protocol.Keys) {
+		other.mu.Lock()
+		defer other.mu.Unlock()
+		other.stored.UID, other.stored.Issuer, other.keys = uid, "https://bank.example", keys
+	}
+	named := func(s *protocol.Trust) { s.Issuer, s.Former = "https://bank.example:8443", []string{testIssuer} }
+	was := func(s *protocol.Trust) { s.Former = []string{"https://bank.example"} }
+	own := k.profile.serverKeys()
+
+	is(testUID, keys)
+	for seq, change := range []func(*protocol.Trust){named, was} {
+		if err := k.adopt(statement(t, k.server, int64(seq+1), change, k.server, bank)); err == nil || !strings.Contains(err.Error(), "https://bank.example") {
+			t.Errorf("statement %d: %v", seq, err)
+		}
+	}
+	is(testUID+1, keys)
+	if err := k.adopt(statement(t, k.server, 3, was, k.server)); err != nil {
+		t.Errorf("another user's server: %v", err)
+	}
+	is(testUID, own)
+	if err := k.adopt(statement(t, k.server, 4, named, k.server)); err != nil {
+		t.Errorf("another account at this server: %v", err)
+	}
+}

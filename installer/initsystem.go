@@ -10,6 +10,7 @@ import (
 
 	"github.com/kardianos/service"
 
+	"countersign/internal/mend"
 	"countersign/systemd"
 )
 
@@ -72,7 +73,10 @@ func detect(t *tree, user bool, program string) (*initSystem, error) {
 		return s, nil
 	}
 	if user && s.name != initSystemd {
-		return nil, fail(CodeInit, "start it with your session: "+program+" --user", "services of a single user take systemd, and this is %s", s.name)
+		return nil, fail(CodeInit, "start it with your session: "+mend.Words(program, "--user"), "services of a single user take systemd, and this is %s", s.name)
+	}
+	if strings.ContainsAny(program, "\"'\\") {
+		return nil, fail(CodeInit, "start it with your session: "+mend.Words(program, "--user"), "systemd starts no program whose path holds quotes or backslashes, as %s does", program)
 	}
 	switch s.name {
 	case initSystemd, initUpstart:

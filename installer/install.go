@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"countersign/internal/mend"
 	"countersign/session/desktop"
 	"countersign/systemd"
 )
@@ -308,6 +309,7 @@ func (i *Installer) addUnits(ctx context.Context, p *Plan, files []*WriteFile) e
 			i.reload(userScope, all), i.enable(serviceUnit, userScope), i.enable(sessionUnit, userScope),
 			&Start{Unit: socketUnit, Scope: userScope, files: pathsOf(all, socketUnit)},
 			&Start{Unit: serviceName, Scope: userScope, files: serviceFiles(all)},
+			&Start{Unit: sessionUnit, Scope: userScope, With: "graphical-session.target", files: slices.Concat(pathsOf(all, sessionUnit), pathsOf(all, "countersign"))},
 		)
 	case i.m.init.name != initSystemd:
 		return i.add(ctx, p, &Start{Unit: serviceName, Scope: systemScope, files: serviceFiles(all)})
@@ -352,21 +354,24 @@ func (i *Installer) notes() []Note {
 	if !i.m.tree.live() {
 		return notes
 	}
+	if !i.User && i.m.init.name == initSystemd {
+		notes = append(notes, Note{Text: "whoever is at a desktop now has prompts, and those of this version, from the next login on, or after:", Cure: "systemctl --user restart " + sessionUnit})
+	}
 	info, err := os.Stat("/dev/tpmrm0")
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		notes = append(notes, Note{Text: "there is no TPM at /dev/tpmrm0: switch it on in the firmware, or use a token", Cure: "countersign doctor"})
 	case err == nil && i.User && unix.Access("/dev/tpmrm0", unix.R_OK|unix.W_OK) != nil:
-		notes = append(notes, tpmGroup(info))
+		notes = append(notes, i.tpmGroup(info))
 	}
 	return notes
 }
 
 // tpmGroup says how a user gets to the TPM.
-func tpmGroup(info os.FileInfo) Note {
+func (i *Installer) tpmGroup(info os.FileInfo) Note {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || owner.Gid == 0 || info.Mode().Perm()&0o060 != 0o060 {
-		return Note{Text: "you may not use the TPM, /dev/tpmrm0: only root may. Install the system's service instead", Cure: "sudo countersign service install"}
+		return Note{Text: "you may not use the TPM, /dev/tpmrm0: only root may. Install the system's service instead", Cure: mend.Words("sudo", filepath.Join(i.Programs, "countersign"), "service", "install")}
 	}
 	return Note{
 		Text: "you may not use the TPM, /dev/tpmrm0: only root and the members of a group may; become one, then log out and in again",

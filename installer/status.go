@@ -131,7 +131,7 @@ func askUnit(ctx context.Context, s scope, name string) (Unit, error) {
 		case "ExecStart":
 			// "{ path=/usr/bin/countersignd ; argv[]=..."
 			if _, rest, ok := strings.Cut(value, "path="); ok {
-				u.exec, _, _ = strings.Cut(rest, " ")
+				u.exec, _, _ = strings.Cut(rest, " ; ")
 			}
 		}
 	}
@@ -182,21 +182,21 @@ func (i *Installer) problems(s *Standing) (found []Problem) {
 	found = append(found, broken...)
 	switch {
 	case s.State == "not installed":
-		add("not_installed", i.command("install"), "the service is not installed")
+		add("not_installed", i.Command("install"), "the service is not installed")
 	case len(broken) > 0: // nothing that starts it works before
 	case s.State == "failed":
 		add("failed", i.m.init.logs(), "the service ended and does not start any more")
 	case s.State == "stopped":
-		add("stopped", i.command("start"), "the service does not run")
+		add("stopped", i.Command("start"), "the service does not run")
 	case len(s.Units) > 1 && s.Units[1].Active != "active":
-		add("socket", i.command("start"), "%s does not listen: programs are refused while the service starts", socketUnit)
+		add("socket", i.Command("start"), "%s does not listen: programs are refused while the service starts", socketUnit)
 	}
 	if len(i.m.book.Entries) > len(i.kept()) && !i.m.book.Complete {
-		add("interrupted", i.command("install"), "the installation, or its removal, was interrupted")
+		add("interrupted", i.Command("install"), "the installation, or its removal, was interrupted")
 	}
 	vendor := "/usr/lib/systemd/system/" + serviceUnit
 	if !i.User && len(s.Units) > 0 && i.m.book.file(s.Units[0].Path) != nil && i.m.tree.exists(vendor) {
-		add("shadowed", i.command("uninstall"), "%s hides the unit of the package, %s", s.Units[0].Path, vendor)
+		add("shadowed", i.Command("uninstall"), "%s hides the unit of the package, %s", s.Units[0].Path, vendor)
 	}
 	for _, e := range i.m.book.Entries {
 		if base, ok := strings.CutSuffix(e.Path, ".new"); ok && i.m.tree.exists(e.Path) {
@@ -204,7 +204,7 @@ func (i *Installer) problems(s *Standing) (found []Problem) {
 		}
 	}
 	if s.Installed != "" && s.Installed != version.Version() && slices.Contains([]string{"/usr/bin", "/usr/local/bin"}, filepath.Dir(i.m.init.program)) {
-		add("versions", i.command("install"), "countersign is version %s and countersignd %s", version.Version(), s.Installed)
+		add("versions", i.Command("install"), "countersign is version %s and countersignd %s", version.Version(), s.Installed)
 	}
 	return found
 }
@@ -278,7 +278,7 @@ func (i *Installer) present(ctx context.Context) error {
 		return err
 	}
 	if s.State == "not installed" {
-		return fail(CodeNotInstalled, i.command("install"), "the service is not installed")
+		return fail(CodeNotInstalled, i.Command("install"), "the service is not installed")
 	}
 	return nil
 }

@@ -7,6 +7,9 @@ type Start struct {
 	Unit    string   `json:"unit"`
 	Scope   scope    `json:"scope"`
 	Command []string `json:"command,omitempty"`
+	// With is a unit that it goes with: where that does not run, it is not started
+	// either, and comes with it.
+	With string `json:"with,omitempty"`
 
 	// files are those the unit is made of.
 	files []string
@@ -21,6 +24,11 @@ func (s *Start) String() string {
 
 // state leaves a service stopped that was started once: somebody stopped it.
 func (s *Start) state(ctx context.Context, m *machine) (State, error) {
+	if s.With != "" {
+		if with, err := m.active(ctx, s.With, s.Scope); err != nil || !with {
+			return Done, err
+		}
+	}
 	running, err := m.active(ctx, s.Unit, s.Scope)
 	if err != nil {
 		return "", err
@@ -43,8 +51,10 @@ func (s *Start) apply(ctx context.Context, m *machine) error {
 	m.tree.changed()
 	defer m.tree.changed()
 	switch {
-	case s.Unit != serviceName && running:
+	case s.Unit == socketUnit && running:
 		return m.run(ctx, s.Scope.systemctl("/", "restart", s.Unit, serviceUnit))
+	case s.Unit != serviceName && running:
+		return m.run(ctx, s.Scope.systemctl("/", "restart", s.Unit))
 	case s.Unit != serviceName:
 		return m.run(ctx, s.Scope.systemctl("/", "start", s.Unit))
 	case running:

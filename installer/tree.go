@@ -30,7 +30,7 @@ type tree struct {
 func openTree(dir string, foreign bool) (*tree, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return nil, fmt.Errorf("installer: %w", err)
+		return nil, fail(CodeUnsafe, "name the directory that holds the file system of an image", "the tree to install into cannot be opened: %v", err)
 	}
 	return &tree{dir: dir, root: root, foreign: foreign, changed: func() {}}, nil
 }

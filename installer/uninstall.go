@@ -31,7 +31,7 @@ func (i *Installer) PlanUninstall(ctx context.Context, purge bool) (*Plan, error
 	case stays:
 		p.Notes = append(p.Notes, Note{
 			Text: "the keys and profiles stay in " + i.layout.state,
-			Cure: "to remove them too: " + i.command("uninstall", "--purge"),
+			Cure: "to remove them too: " + i.Command("uninstall", "--purge"),
 		})
 		finish.keep = i.kept()
 	default:
@@ -73,13 +73,13 @@ func (i *Installer) handOver(p *Plan) {
 	}
 }
 
-// command is a line that does something to the service: with the program that runs
-// here, whose version it is about, which a shell finds by its name only where it is in
-// its place.
-func (i *Installer) command(word string, flags ...string) string {
-	program := "countersign"
-	if !i.inPlace() {
-		program = filepath.Join(i.Programs, program)
+// Command is a line that does something to the service: with the program that runs
+// here, whose version it is about. Elsewhere than in /usr/bin not every shell finds it
+// by its name, nor does every sudo.
+func (i *Installer) Command(word string, flags ...string) string {
+	program := filepath.Join(i.Programs, "countersign")
+	if program == "/usr/bin/countersign" {
+		program = "countersign"
 	}
 	line := append([]string{program, "service", word}, flags...)
 	switch {
@@ -99,7 +99,7 @@ func (i *Installer) notInstalled(ctx context.Context) error {
 	if err := i.m.refusePackaged(ctx, packagedPaths(nil)); err != nil {
 		return err
 	}
-	return fail(CodeNotInstalled, i.command("install"), "the service is not installed, as %s says", i.layout.record)
+	return fail(CodeNotInstalled, i.Command("install"), "the service is not installed, as %s says", i.layout.record)
 }
 
 // kept are the entries that stay with the state.
@@ -138,6 +138,9 @@ func (i *Installer) purge() Step {
 func (i *Installer) stops() (steps []Step) {
 	s := i.scope()
 	if i.m.tree.live() {
+		if i.User {
+			steps = append(steps, &Stop{sessionUnit, s})
+		}
 		if i.m.init.name == initSystemd {
 			steps = append(steps, &Stop{socketUnit, s})
 		}

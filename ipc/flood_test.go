@@ -110,3 +110,20 @@ func TestCallersWaitForTheirTurn(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestRootGetsIn: where those with the uids of many have taken all there is, root can
+// still look.
+func TestRootGetsIn(t *testing.T) {
+	l := ipc.NewCounter()
+	for uid := range uint32(8000) {
+		l(100000 + uid)
+	}
+	if l(1000) {
+		t.Error("there is room still")
+	}
+	for n := range 5 {
+		if got, want := l(0), n < 4; got != want {
+			t.Errorf("connection %d of root: admitted %v", n+1, got)
+		}
+	}
+}

@@ -140,21 +140,36 @@ const (
 	// manyConns is how many all may hold together before each uid gets fewConns.
 	manyConns = 1024
 	fewConns  = 4
-	// allConns is more than that leaves anybody.
+	// allConns is more than that leaves anybody. Where the process has not the
+	// descriptors for so many it is less.
 	allConns = 4096
+	// spareFiles are the descriptors that stay for the work itself.
+	spareFiles = 1024
 )
+
+// roomFor is how many connections may be open with so many descriptors: each takes one
+// of its own and one of its process.
+func roomFor(files uint64) int {
+	return int(min(allConns, (files-min(spareFiles, files/2))/2))
+}
 
 // peerListener asks the kernel about each caller at accept, and turns away
 // those it cannot name and those who hold too many connections already.
 type peerListener struct {
 	net.Listener
+	room int
 	mu   sync.Mutex // guards open and all
 	open map[uint32]int
 	all  int
 }
 
 func newPeerListener(l net.Listener) *peerListener {
-	return &peerListener{Listener: l, open: map[uint32]int{}}
+	room := allConns
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) == nil {
+		room = roomFor(files.Cur)
+	}
+	return &peerListener{Listener: l, room: room, open: map[uint32]int{}}
 }
 
 func (l *peerListener) Accept() (net.Conn, error) {
@@ -190,7 +205,10 @@ func (l *peerListener) enter(uid uint32) bool {
 	l.open[uid]++
 	l.all++
 	own := l.open[uid]
-	return own <= maxConns && l.all <= allConns && (l.all <= manyConns || own <= fewConns)
+	if uid == 0 && own <= fewConns {
+		return true // who is to find out what is wrong
+	}
+	return own <= maxConns && l.all <= l.room && (l.all <= min(manyConns, l.room/2) || own <= fewConns)
 }
 
 func (l *peerListener) leave(uid uint32) {

@@ -57,6 +57,13 @@ func approvePage(d *testenv.Desktop) { d.XdoKey("shift+Tab", "Return") }
 // denyPage presses Deny, or Not me.
 func denyPage(d *testenv.Desktop) { d.XdoKey("Tab", "Return") }
 
+// deny presses Deny, and confirms that.
+func deny(d *testenv.Desktop) {
+	denyPage(d)
+	d.Answerable("Countersign denial")
+	approvePage(d)
+}
+
 func typeIn(d *testenv.Desktop, title, text string) {
 	d.Answerable(title)
 	d.XdoType(text)
@@ -170,9 +177,7 @@ func TestUnconfirmedIsToldAndThenTheTruth(t *testing.T) {
 	svc.unconfirmed = true
 	svc.add(request("t1"))
 	open(d)
-	denyPage(d)
-	d.Answerable("Countersign denial")
-	approvePage(d)
+	deny(d)
 	waitTold(t, d, "Not confirmed yet: denied for Test Bank")
 	if strings.Contains(d.NotificationLog(), "Sent to") {
 		t.Error("sent was told too early")

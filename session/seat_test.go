@@ -78,9 +78,7 @@ func TestNobodyThereTakesThePromptAway(t *testing.T) {
 		d.WaitNotification()
 	}
 	open(d)
-	denyPage(d)
-	d.Answerable("Countersign denial")
-	approvePage(d)
+	deny(d)
 	if got := svc.waitAnswers(1); len(got) != 1 || got[0].Decision != ipc.Deny {
 		t.Errorf("answers %+v", got)
 	}
@@ -91,9 +89,7 @@ func TestWhatIsTold(t *testing.T) {
 	svc.unconfirmed = true
 	svc.add(request("t1"))
 	open(d)
-	denyPage(d)
-	d.Answerable("Countersign denial")
-	approvePage(d)
+	deny(d)
 	waitTold(t, d, "Not confirmed yet")
 	login.Set("c1", testenv.LoginSession{Active: true, Locked: true})
 	svc.waitPrompting("")

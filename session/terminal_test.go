@@ -10,23 +10,23 @@ import (
 	"countersign/session/prompt"
 )
 
-func newScreen(t *testing.T) (*testenv.Screen, *prompt.TTY) {
+// onTerminal runs a session on a terminal until stop.
+func onTerminal(t *testing.T) (sc *testenv.Screen, svc *service, stop func()) {
 	t.Helper()
+	t.Parallel()
 	sc, pts := testenv.OpenScreen(t)
 	tty, err := prompt.NewTTY(pts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sc, tty
+	svc = newService(t)
+	svc.start()
+	term := session.NewTerminal(tty)
+	return sc, svc, run(t, &session.Session{Service: ipc.Dial(svc.socket), Notifier: term, Prompter: term, Log: svc.log})
 }
 
 func TestSessionOnATerminal(t *testing.T) {
-	t.Parallel()
-	sc, tty := newScreen(t)
-	svc := newService(t)
-	svc.start()
-	term := session.NewTerminal(tty)
-	stop := run(t, &session.Session{Service: ipc.Dial(svc.socket), Notifier: term, Prompter: term, Log: svc.log})
+	sc, svc, stop := onTerminal(t)
 	svc.add(request("t1"))
 	sc.Expect("Server: https://bank.example")
 	sc.Expect("[a/d/n] ")
@@ -61,12 +61,7 @@ func TestSessionOnATerminal(t *testing.T) {
 }
 
 func TestTouchIsAskedForOnATerminal(t *testing.T) {
-	t.Parallel()
-	sc, tty := newScreen(t)
-	svc := newService(t)
-	svc.start()
-	term := session.NewTerminal(tty)
-	stop := run(t, &session.Session{Service: ipc.Dial(svc.socket), Notifier: term, Prompter: term, Log: svc.log})
+	sc, svc, stop := onTerminal(t)
 	defer stop()
 	d := request("t1")
 	svc.add(d)

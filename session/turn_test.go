@@ -48,9 +48,7 @@ func TestADecisionUnderWayBlocksNothing(t *testing.T) {
 	d.WaitNoWindow("Countersign")
 	open(d)
 	d.WaitWindow("second@")
-	denyPage(d)
-	d.Answerable("Countersign denial")
-	approvePage(d)
+	deny(d)
 	if got := svc.waitAnswers(1)[0]; got.RequestHash != "req-t2" {
 		t.Errorf("answer %+v", got)
 	}

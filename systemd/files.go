@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"embed"
+	"fmt"
 	"io/fs"
 	"path"
 	"strings"
@@ -52,10 +53,27 @@ func Files(part, bin string) []File {
 		if err != nil {
 			panic(err) // the embedded files are held by a test
 		}
-		text := strings.ReplaceAll(string(data), "="+vendor, "="+strings.TrimSuffix(bin, "/")+"/")
+		text := strings.ReplaceAll(string(data), "="+vendor, "="+escaped(strings.TrimSuffix(bin, "/"))+"/")
 		list = append(list, File{Name: name, Dir: dirOf(name), Data: []byte(text)})
 	}
 	return list
+}
+
+// escaped is a path as one word of a unit (systemd.service(5), systemd.syntax(7)): homes
+// are called many things. systemd starts nothing whose path holds quotes or backslashes.
+func escaped(path string) string {
+	var b strings.Builder
+	for _, c := range []byte(path) {
+		switch {
+		case c == '%':
+			b.WriteString("%%")
+		case c <= ' ' || strings.IndexByte(";$", c) >= 0:
+			fmt.Fprintf(&b, `\x%02x`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 func parts() map[string][]string {

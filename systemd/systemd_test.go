@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"countersign/internal/testenv"
 	"countersign/systemd"
 )
 
@@ -241,6 +243,35 @@ func TestProgramsElsewhere(t *testing.T) {
 		}
 		if f.Base() == "countersignd.service" && !strings.Contains(string(f.Data), "\nExecStart=/usr/local/bin/countersignd\n") {
 			t.Errorf("%s starts something else", f.Name)
+		}
+	}
+}
+
+// TestProgramsInAnyHome: systemd finds the programs in a home of any name that it can.
+func TestProgramsInAnyHome(t *testing.T) {
+	testenv.Need(t, "systemd-analyze")
+	bin := filepath.Join(t.TempDir(), `jo é 100%h $HOME; x`)
+	if err := os.Mkdir(bin, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	units, services := t.TempDir(), []string{}
+	for _, name := range []string{"countersign", "countersignd"} {
+		if err := os.WriteFile(filepath.Join(bin, name), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, f := range append(systemd.Files(systemd.User, bin), systemd.Files(systemd.Session, bin)...) {
+		if err := os.WriteFile(filepath.Join(units, f.Base()), f.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(f.Name, ".service") {
+			services = append(services, filepath.Join(units, f.Base()))
+		}
+	}
+	for _, service := range services {
+		out, _ := exec.Command("systemd-analyze", "verify", "--man=no", service).CombinedOutput()
+		if strings.Contains(string(out), "not executable") || strings.Contains(string(out), "ignoring: ") {
+			t.Errorf("%s:\n%s", service, out)
 		}
 	}
 }

@@ -152,10 +152,7 @@ func TestNotMeBlocksUntilItIsLifted(t *testing.T) {
 	theirs := newParty(t, s, "Other")
 	bank.start("confirm", "alice") // it waits meanwhile
 	started := bank.start("confirm", "alice")
-	compact, r := d.request(started.ID)
-	dec := d.decision(compact, r, protocol.Deny, "")
-	dec.Reason = protocol.ReasonNotMe
-	d.send(started.ID, d.sign(dec)).want(t, http.StatusOK)
+	d.notMe(started.ID)
 	if got := d.pending(); len(got) != 0 {
 		t.Errorf("%d requests of the blocked relying party are listed", len(got))
 	}
@@ -186,10 +183,7 @@ func TestNotMeBlocksUntilItIsLifted(t *testing.T) {
 func TestOperatorLiftsABlock(t *testing.T) {
 	s, bank, d := scene(t)
 	tx := bank.start("confirm", "alice")
-	compact, r := d.request(tx.ID)
-	dec := d.decision(compact, r, protocol.Deny, "")
-	dec.Reason = protocol.ReasonNotMe
-	d.send(tx.ID, d.sign(dec)).want(t, http.StatusOK)
+	d.notMe(tx.ID)
 	clients, err := s.Office.Clients(t.Context())
 	if err != nil || len(clients) != 1 || len(clients[0].Blocks) != 1 || clients[0].Blocks[0].User != "alice" {
 		t.Fatalf("%+v, %v", clients, err)

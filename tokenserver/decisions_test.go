@@ -105,10 +105,7 @@ func alter(compact string) string {
 func TestNotMe(t *testing.T) {
 	_, bank, d := scene(t)
 	tx := bank.start("login", "alice")
-	compact, r := d.request(tx.ID)
-	dec := d.decision(compact, r, protocol.Deny, "")
-	dec.Reason = protocol.ReasonNotMe
-	d.send(tx.ID, d.sign(dec)).want(t, http.StatusOK)
+	d.notMe(tx.ID)
 	if got := bank.read(tx.ID); got.Status != protocol.StateDenied || got.Reason != protocol.ReasonNotMe {
 		t.Errorf("the relying party reads %+v", got)
 	}

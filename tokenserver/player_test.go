@@ -437,3 +437,12 @@ func (d *device) decide(id, decision, number string) answer {
 	compact, r := d.request(id)
 	return d.send(id, d.sign(d.decision(compact, r, decision, number)))
 }
+
+// notMe denies a transaction that somebody else began.
+func (d *device) notMe(id string) {
+	d.tb.Helper()
+	compact, r := d.request(id)
+	dec := d.decision(compact, r, protocol.Deny, "")
+	dec.Reason = protocol.ReasonNotMe
+	d.send(id, d.sign(dec)).want(d.tb, http.StatusOK)
+}

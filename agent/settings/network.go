@@ -1,8 +1,12 @@
 package settings
 
 import (
+	"net"
+	"net/netip"
 	"net/url"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -66,9 +70,42 @@ func (r *reader) network() {
 	if strings.ContainsAny(n.ProxyUser, ":\r\n") {
 		r.complain(keyProxyUser, "%s holds a colon or a line end, which no proxy understands", keyProxyUser)
 	}
-	if slices.ContainsFunc(n.NoProxy, func(host string) bool { return host == "" || strings.ContainsAny(host, ", ") }) {
-		r.complain(keyNoProxy, `%s is a list of hosts, each in quotes of its own, such as ["10.0.0.0/8", ".example.org"]`, keyNoProxy)
+	if n.ProxyPasswordFile != "" && !filepath.IsAbs(n.ProxyPasswordFile) {
+		r.complain(keyProxyFile, "%s is an absolute path", keyProxyFile)
 	}
+	if i := slices.IndexFunc(n.NoProxy, func(host string) bool { return !isExemption(host) }); i >= 0 {
+		r.complain(keyNoProxy, `%s is a list of hosts, each in quotes of its own, such as ["10.0.0.0/8", ".example.org", "192.0.2.7:8443"], and %.60q is none`, keyNoProxy, n.NoProxy[i])
+	}
+}
+
+// isExemption reports whether a text is a host as NO_PROXY has them. What is none of
+// them would be taken for a name that no server has, and exempt nothing.
+func isExemption(text string) bool {
+	if text == "*" {
+		return true
+	}
+	if strings.Contains(text, "/") {
+		_, err := netip.ParsePrefix(text)
+		return err == nil
+	}
+	if _, err := netip.ParseAddr(text); err == nil {
+		return true
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		host = text
+	} else if !isPort(port) {
+		return false
+	} else if _, err := netip.ParseAddr(host); err == nil {
+		return true
+	}
+	name := strings.TrimPrefix(strings.TrimPrefix(host, "*"), ".")
+	return name != "" && !strings.ContainsAny(name, "*,;:[]@ \t")
+}
+
+func isPort(text string) bool {
+	port, err := strconv.ParseUint(text, 10, 16)
+	return err == nil && port > 0
 }
 
 // proxy refuses what is no URL of a proxy. Where there may be a password in it, it shows
@@ -82,7 +119,7 @@ func (r *reader) proxy(text string) {
 	case err != nil && strings.Contains(text, "@"):
 		r.complain(keyProxy, "%s is no URL", keyProxy)
 		r.problems[len(r.problems)-1].Text = ""
-	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", strings.Trim(u.Path, "/") != "", u.RawQuery != "", u.Fragment != "":
+	case err != nil, u.Scheme != "http" && u.Scheme != "https", u.Hostname() == "", u.Port() != "" && !isPort(u.Port()), strings.Trim(u.Path, "/") != "", u.RawQuery != "", u.Fragment != "":
 		r.complain(keyProxy, `%s is "http://HOST:PORT" or "https://HOST:PORT", "direct" for none, or "" for what HTTPS_PROXY and NO_PROXY of the service's environment say`, keyProxy)
 	}
 }

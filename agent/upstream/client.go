@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -307,7 +308,7 @@ func (c *Client) do(ctx context.Context, in call, out any) (*http.Response, erro
 func exchange(client *http.Client, req *http.Request, limit int64) (*http.Response, []byte, error) {
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, wordless(err))
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(http.MaxBytesReader(nil, resp.Body, limit))
@@ -316,6 +317,17 @@ func exchange(client *http.Client, req *http.Request, limit int64) (*http.Respon
 	}
 	return resp, body, nil
 }
+
+// wordless is the error of a call without what somebody has sent. The transport quotes
+// a line that it cannot read.
+func wordless(err error) error {
+	if text := err.Error(); strings.Contains(text, "malformed HTTP") || strings.Contains(text, "malformed MIME") {
+		return errGarbled
+	}
+	return err
+}
+
+var errGarbled = errors.New("the answer is no HTTP")
 
 func (in call) headers(h http.Header) {
 	if in.contentType != "" {

@@ -51,27 +51,6 @@ func is[T error](err error) bool {
 	return ok
 }
 
-func proxyKind(err error) (Kind, bool) {
-	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {
-		// Some proxies answer wrong passwords with the status that servers have for it.
-		if refusal.status == http.StatusProxyAuthRequired || refusal.status == http.StatusUnauthorized {
-			return ProxyAuth, true
-		}
-		if refusal.status >= http.StatusInternalServerError {
-			return ServerUnreachable, true // it would, and cannot
-		}
-		return ProxyRefused, true
-	}
-	if is[*proxyPasswordError](err) {
-		return ProxyAuth, true
-	}
-	op, ok := errors.AsType[*net.OpError](err)
-	if ok && op.Op == "proxyconnect" {
-		return ProxyUnreachable, true
-	}
-	return "", false
-}
-
 // untimelyError says that a certificate leads to the server's roots at another time
 // than this computer's.
 type untimelyError struct {
@@ -125,6 +104,10 @@ func (l *link) judged(base string, err error) error {
 			return fmt.Errorf("%w: %w", ErrUnreachable, why)
 		}
 	}
+	if answer, ok := errors.AsType[*oddAnswer](err); ok {
+		// With the system's roots it may be somebody whom this computer trusts.
+		answer.proven = l.tls.RootCAs != nil || l.tls.VerifyConnection != nil
+	}
 	return err
 }
 
@@ -132,6 +115,9 @@ func (l *link) judged(base string, err error) error {
 type oddAnswer struct {
 	status int
 	html   bool
+	// proven says that whoever answered has proved to be the server, or what stands
+	// before it: no login page can.
+	proven bool
 }
 
 func (e *oddAnswer) Error() string { return fmt.Sprintf("it answered with status %d", e.status) }
@@ -139,12 +125,30 @@ func (e *oddAnswer) Error() string { return fmt.Sprintf("it answered with status
 // odd is an answer that is not the protocol's. Of the status line only the number is
 // passed on: its text is anybody's.
 func odd(resp *http.Response) error {
-	return &oddAnswer{resp.StatusCode, strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")}
+	return &oddAnswer{status: resp.StatusCode, html: strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")}
 }
 
 // isPortal reports whether somebody answered as login pages of networks do: with a
 // page, a redirect to one, or the status that RFC 6585 has for them.
 func isPortal(err error) bool {
 	e, ok := errors.AsType[*oddAnswer](err)
-	return ok && (e.html || slices.Contains([]int{301, 302, 303, 307, 308, http.StatusNetworkAuthenticationRequired}, e.status))
+	return ok && !e.proven && (e.html || isPortalStatus(e.status))
+}
+
+func isPortalStatus(status int) bool {
+	return slices.Contains([]int{301, 302, 303, 307, 308, http.StatusNetworkAuthenticationRequired}, status)
+}
+
+// isOldTLS reports whether whoever answers speaks no TLS of the version that the server
+// does, so that it has not come to a certificate. The words are those of crypto/tls,
+// which has no type for it.
+func isOldTLS(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	switch {
+	case ok && op.Op == "remote error":
+		return slices.Contains([]string{"tls: protocol version not supported", "tls: handshake failure"}, op.Err.Error())
+	case err == nil:
+		return false
+	}
+	return strings.Contains(err.Error(), "tls: server selected unsupported protocol version")
 }

@@ -4,14 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
+	"golang.org/x/net/idna"
 
 	"countersign/internal/secret"
 )
@@ -52,8 +54,9 @@ type proxy struct {
 // route is how one client makes connections.
 type route struct {
 	proxy *proxy // nil: the environment's
-	// secure are the addresses of proxies that themselves speak TLS, by which name.
-	secure sync.Map
+	// proxies are the addresses of those that are asked to CONNECT, and whether they
+	// are to speak TLS.
+	proxies sync.Map
 }
 
 // transport carries calls under a TLS configuration that is the server's alone: a
@@ -74,27 +77,56 @@ func (n Network) transport(cfg *tls.Config) *http.Transport {
 		ForceAttemptHTTP2: true,
 		HTTP2:             &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 		IdleConnTimeout:   2 * time.Minute,
+		// What answers is not always the server.
+		MaxResponseHeaderBytes: 64 << 10,
 	}
 }
 
 // choose is an http.Transport's Proxy. One that speaks TLS is told as one that does
 // not: dial makes its TLS, since the transport would take the server's configuration
-// for it.
+// for it. The address is told as it will be dialed, so that dial knows it.
 func (r *route) choose(req *http.Request) (*url.URL, error) {
-	var u *url.URL
-	var err error
+	named := fromEnvironment
 	if r.proxy != nil {
-		u, err = r.proxy.choose(req.URL)
-	} else {
-		u, err = http.ProxyFromEnvironment(req)
+		named = r.proxy.choose
 	}
-	if err != nil || u == nil || u.Scheme != "https" {
-		return u, err
+	u, err := named(req.URL)
+	switch {
+	case err != nil:
+		return nil, errProxyURL // the error has the URL, and what is in it
+	case u == nil, u.Scheme == "socks5", u.Scheme == "socks5h":
+		return u, nil
+	case u.Scheme != "http" && u.Scheme != "https", strings.HasPrefix(u.Path, "//"): // another scheme was put before it
+		return nil, errProxyURL
 	}
 	plain := *u
-	plain.Scheme, plain.Host = "http", net.JoinHostPort(u.Hostname(), portOf(u))
-	r.secure.Store(plain.Host, u.Hostname())
+	plain.Scheme, plain.Host = "http", net.JoinHostPort(ascii(u.Hostname()), portOf(u))
+	r.proxies.Store(plain.Host, u.Scheme == "https")
 	return &plain, nil
+}
+
+// fromEnvironment is the proxy that the environment has for a server. One that is no
+// URL is an error, where the library would do without.
+func fromEnvironment(server *url.URL) (*url.URL, error) {
+	config := httpproxy.FromEnvironment()
+	alone := httpproxy.Config{HTTPSProxy: config.HTTPSProxy}
+	u, err := alone.ProxyFunc()(&url.URL{Scheme: "https", Host: "server.example"})
+	bad := config.HTTPSProxy != "" && (err != nil || u == nil)
+	if bad {
+		config.HTTPSProxy = "http://proxy.example" // to ask whether the server is exempt
+	}
+	if u, err = config.ProxyFunc()(server); bad && u != nil {
+		return nil, errProxyURL
+	}
+	return u, err
+}
+
+// ascii is a host's name as it is looked up.
+func ascii(host string) string {
+	if a, err := idna.Lookup.ToASCII(host); err == nil {
+		return a
+	}
+	return host
 }
 
 func portOf(u *url.URL) string {
@@ -116,25 +148,18 @@ func (r *route) dial(ctx context.Context, network, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	name, secure := r.secure.Load(address)
-	if !secure {
+	secure, isProxy := r.proxies.Load(address)
+	if !isProxy {
 		return conn, nil
 	}
-	host, _ := name.(string)
-	outer := tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	if err := outer.HandshakeContext(ctx); err != nil {
-		_ = conn.Close()
-		return nil, &proxyTLSError{err}
+	t := &tunnel{Conn: conn, proxy: address, secure: secure == true}
+	if t.secure {
+		if t.Conn, err = secured(ctx, conn, address); err != nil {
+			return nil, err
+		}
 	}
-	return outer, nil
+	return t, nil
 }
-
-// proxyTLSError says that the certificate is the proxy's, and not the server's.
-type proxyTLSError struct{ cause error }
-
-func (e *proxyTLSError) Error() string { return "TLS with the proxy: " + e.cause.Error() }
 
 // credentials are what a configured proxy asks for. They are no part of its URL,
 // which stands in errors.
@@ -151,26 +176,33 @@ func (r *route) credentials(context.Context, *url.URL, string) (http.Header, err
 	return http.Header{"Proxy-Authorization": {"Basic " + pair}}, nil
 }
 
-// proxyPasswordError says that there is no password to give.
-type proxyPasswordError struct{ cause error }
-
-func (e *proxyPasswordError) Error() string { return "the proxy's password: " + e.cause.Error() }
-
 // answered is called with what a proxy says to CONNECT. Of its answer only the number
-// goes on: the text is anybody's.
-func (r *route) answered(_ context.Context, u *url.URL, _ *http.Request, resp *http.Response) error {
+// goes on, and whether it asks for what is known here: the text is anybody's.
+func (r *route) answered(ctx context.Context, u *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	return &proxyRefusal{u.Host, resp.StatusCode}
+	if secure, _ := r.proxies.Load(u.Host); resp.StatusCode == http.StatusBadRequest && secure == false && speaksTLS(ctx, u.Host) {
+		return &proxySchemeError{u.Host, true} // as TLS servers answer those who come without
+	}
+	schemes := resp.Header.Values("Proxy-Authenticate")
+	return &proxyRefusal{
+		proxy: u.Host, status: resp.StatusCode,
+		given:   u.User != nil || r.proxy != nil && r.proxy.User != "",
+		foreign: len(schemes) > 0 && !slices.ContainsFunc(schemes, isBasic),
+	}
 }
 
-// proxyRefusal is a proxy's no.
-type proxyRefusal struct {
-	proxy  string
-	status int
-}
+// isBasic reports whether a challenge, or one of several in a line, is for Basic.
+func isBasic(challenge string) bool { return strings.Contains(strings.ToLower(challenge), "basic") }
 
-func (e *proxyRefusal) Error() string {
-	return fmt.Sprintf("the proxy %s refused the connection with status %d", e.proxy, e.status)
+// Password reports why a configured proxy that asks for a password cannot be given
+// one now.
+func (n Network) Password() error {
+	if n.proxy == nil || n.proxy.User == "" {
+		return nil
+	}
+	password, err := n.proxy.Password()
+	password.Wipe()
+	return err
 }

@@ -234,12 +234,13 @@ func TestFaultsAreSorted(t *testing.T) {
 		"not yet good":          {upstream.Network{}, []*authority{root}, later.URL, upstream.WrongClock},
 		"a stranger's, expired": {upstream.Network{}, []*authority{old}, strangers.URL, upstream.Intercepted},
 		"no TLS":                {upstream.Network{}, []*authority{root}, "https://" + plain.Addr().String(), upstream.CaptivePortal},
-		"a redirect":            {upstream.Network{}, []*authority{root}, redirects.URL, upstream.CaptivePortal},
+		"a redirect, proven":    {upstream.Network{}, []*authority{root}, redirects.URL, upstream.ServerUnreachable},
 		"a broken server":       {upstream.Network{}, []*authority{root}, broken.URL, upstream.ServerUnreachable},
 		"no proxy there":        {upstream.Through(upstream.Proxy{URL: &url.URL{Scheme: "http", Host: "127.0.0.1:1"}}), []*authority{root}, "https://server.test", upstream.ProxyUnreachable},
 		"a proxy without TLS":   {upstream.Through(upstream.Proxy{URL: &url.URL{Scheme: "https", Host: plain.Addr().String()}}), []*authority{root}, "https://server.test", upstream.ProxyUnreachable},
 		"the proxy asks":        {through(407), []*authority{root}, "https://server.test", upstream.ProxyAuth},
 		"the proxy says no":     {through(403), []*authority{root}, "https://server.test", upstream.ProxyRefused},
+		"the proxy looks in":    {upstream.Through(upstream.Proxy{URL: connect(t, 200, strings.TrimPrefix(good.URL, "https://"), nil)}), []*authority{newRoot(t)}, "https://server.test", upstream.Intercepted},
 		"the proxy fails":       {through(502), []*authority{root}, "https://server.test", upstream.ServerUnreachable},
 	} {
 		client := deviceAt(t, c.network, c.roots, c.url)

@@ -49,10 +49,13 @@ func (c *Client) Wake() {
 // Woken is what Watch listens to.
 func (c *Client) Woken() <-chan struct{} { return c.wake }
 
-// Distrusted reports whether a call failed because whoever answered has no
+// Distrusted reports whether a call failed because whoever answered has shown no
 // certificate that leads to the server's roots.
 func Distrusted(err error) bool {
-	return is[*tls.CertificateVerificationError](err) || is[*untimelyError](err) || errors.Is(err, errPin)
+	if _, proxys := proxyKind(err); proxys {
+		return false
+	}
+	return is[*tls.CertificateVerificationError](err) || is[*untimelyError](err) || errors.Is(err, errPin) || isOldTLS(err)
 }
 
 // TrustDocument fetches the server's trust document. Its signature is for the caller

@@ -55,7 +55,7 @@ func (c *cli) tlsRootRetire() *cobra.Command {
 			"enrollment links that name the old root are of no use any more.",
 		RunE: do(func(ctx context.Context, _ []string) error {
 			guard := func(s *state) error { return s.refuseBehind(ctx, s.pki.Needs().TLSRoot, force) }
-			return c.changeTrust(ctx, "tls_root.retired", "", guard, (*pki.Authority).RetireTLSRoot)
+			return c.changeTrust(ctx, "tls_root.retired", byForce("", force), guard, (*pki.Authority).RetireTLSRoot)
 		}),
 	})
 	c.withForce(cmd, &force)
@@ -94,7 +94,7 @@ func (c *cli) issuerKeyRetire() *cobra.Command {
 				}
 				return s.refuseEarly(ctx)
 			}
-			return c.changeTrust(ctx, "issuer_key.retired", "", guard, (*pki.Authority).RetireIssuer)
+			return c.changeTrust(ctx, "issuer_key.retired", byForce("", force), guard, (*pki.Authority).RetireIssuer)
 		}),
 	})
 	c.withForce(cmd, &force)
@@ -143,7 +143,7 @@ func (c *cli) deviceCARetire() *cobra.Command {
 				return devicesBehind(fmt.Sprintf("%d of %d devices have certificates of a former CA:", len(found), all), found,
 					"Wait until they have renewed their keys, or use --force: they then enroll again.")
 			}
-			return c.changeTrust(ctx, "device_ca.retired", "", guard, (*pki.Authority).RetireDeviceCAs)
+			return c.changeTrust(ctx, "device_ca.retired", byForce("", force), guard, (*pki.Authority).RetireDeviceCAs)
 		}),
 	})
 	c.withForce(cmd, &force)

@@ -177,7 +177,7 @@ func (c *cli) trustDrop() *cobra.Command {
 		Long: "Publish an old name or device URL no more. Refused while devices know no other one.",
 		RunE: do(func(ctx context.Context, args []string) error {
 			guard := func(s *state) error { return s.refuseBehind(ctx, s.pki.NeedsWithout(args[0]), force) }
-			return c.changeTrust(ctx, "trust.dropped", args[0], guard, func(a *pki.Authority) error { return a.Drop(args[0]) })
+			return c.changeTrust(ctx, "trust.dropped", byForce(args[0], force), guard, func(a *pki.Authority) error { return a.Drop(args[0]) })
 		}),
 	})
 	c.withForce(cmd, &force)
@@ -186,6 +186,14 @@ func (c *cli) trustDrop() *cobra.Command {
 
 func (c *cli) withForce(cmd *cobra.Command, force *bool) {
 	cmd.Flags().BoolVar(force, "force", false, "cut off the devices that it would be refused for: they enroll again")
+}
+
+// byForce is what the audit trail says of a change that may cut devices off.
+func byForce(detail string, force bool) string {
+	if force {
+		return strings.TrimSpace(detail + " forced")
+	}
+	return detail
 }
 
 // changeTrust makes a change that the running server takes up within a second, and

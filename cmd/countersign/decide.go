@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/internal/mend"
 	"countersign/internal/secret"
 	"countersign/ipc"
 	"countersign/session"
@@ -145,7 +146,7 @@ func (a *app) decide(ctx context.Context, d ipc.Display, ans ipc.Answer, want st
 	return a.print(r, func() {
 		a.say("Sent to %s: %s.", d.Client.Name, r.Status)
 		if r.Reason == ipc.NotMe {
-			a.say("It may not ask you any more, until you say: countersign unblock %s", d.Client.ID)
+			a.say("It may not ask you any more, until you say: %s", mend.Words("countersign", "unblock", d.Client.ID))
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"countersign/internal/mend"
 	"countersign/internal/secret"
 	"countersign/ipc"
 )
@@ -95,7 +96,7 @@ func (a *app) otp(ctx context.Context, in ipc.Redemption, queue bool) error {
 	}
 	if queue || a.json || !a.onTerminal() {
 		return a.print(r, func() {
-			a.say("Request %s of %s waits. Answer it with: countersign approve %s", r.ID, r.Client.Name, r.ID)
+			a.say("Request %s of %s waits. Answer it with: %s", r.ID, r.Client.Name, mend.Words("countersign", "approve", r.ID))
 		})
 	}
 	return a.approve(ctx, r.ID, "", false)

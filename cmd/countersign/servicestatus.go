@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"countersign/installer"
+	"countersign/internal/mend"
 	"countersign/ipc"
 )
 
@@ -32,7 +33,7 @@ func (a *app) serviceStatus(ctx context.Context, f *serviceFlags) error {
 			return err
 		}
 		r := &serviceReport{Standing: standing, Degraded: []string{}, Socket: socketReport{Path: a.serviceSocket(f)}}
-		unreachable := a.askService(ctx, f, r)
+		unreachable := a.askService(ctx, i, r)
 		if err := a.print(r, func() { a.sayStanding(r) }); err != nil {
 			return err
 		}
@@ -59,7 +60,7 @@ func (a *app) serviceSocket(f *serviceFlags) string {
 
 // askService adds what the service says. A service that is not there is not
 // asked, since asking would start it by its socket.
-func (a *app) askService(ctx context.Context, f *serviceFlags, r *serviceReport) error {
+func (a *app) askService(ctx context.Context, i *installer.Installer, r *serviceReport) error {
 	if r.State == "stopped" || r.State == "failed" {
 		return ipc.Errorf(ipc.CodeUnreachable, "", "the service does not run")
 	}
@@ -75,12 +76,8 @@ func (a *app) askService(ctx context.Context, f *serviceFlags, r *serviceReport)
 	r.Degraded = append(r.Degraded, status.Degraded...)
 	if r.Installed != "" && r.Installed != r.Running {
 		r.RestartNeeded = true
-		stop, start := "sudo countersign service stop", "sudo countersign service start"
-		if f.user {
-			stop, start = "countersign service stop --user", "countersign service start --user"
-		}
 		r.Problems = append(r.Problems, installer.Problem{
-			Code: "restart_needed", Text: "version " + r.Running + " still runs, and " + r.Installed + " is installed", Cure: stop + " && " + start,
+			Code: "restart_needed", Text: "version " + r.Running + " still runs, and " + r.Installed + " is installed", Cure: mend.Then(i.Command("stop"), i.Command("start")),
 		})
 	}
 	return nil

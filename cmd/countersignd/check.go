@@ -38,11 +38,27 @@ func (f flags) checked() checked {
 		c.Errors = list
 	} else if err != nil {
 		c.Errors = append(c.Errors, settings.Problem{Message: err.Error()})
-	} else if err := f.loadAsService(); err != nil {
-		c.Errors = append(c.Errors, settings.Problem{Message: "you can read this, and the service cannot, which runs as the user " + serviceUser + ": " + err.Error() + "; make files 0644 and directories 0755"})
+	} else {
+		f.checkAsService(cfg, &c)
 	}
 	c.OK = len(c.Errors) == 0
 	return c
+}
+
+// checkAsService looks at what only the service can tell: whether it may read the
+// files, and those with secrets.
+func (f flags) checkAsService(cfg config, c *checked) {
+	looked, err := f.asService(func(uid uint32) error {
+		_, err := f.load()
+		c.Errors = append(c.Errors, cfg.secrets(uid)...)
+		return err
+	})
+	if err != nil {
+		c.Errors = append(c.Errors, settings.Problem{Message: "you can read this, and the service cannot, which runs as the user " + serviceUser + ": " + err.Error() + "; make files 0644 and directories 0755"})
+	}
+	if !looked && cfg.Network.ProxyPasswordFile != "" {
+		c.Notes = append(c.Notes, cfg.Network.ProxyPasswordFile+" is not looked at: root sees what the service does, with sudo")
+	}
 }
 
 // parts makes what the configuration names, as far as that touches no hardware.

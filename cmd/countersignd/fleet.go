@@ -7,12 +7,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"reflect"
-
-	"golang.org/x/sys/unix"
 
 	"countersign/agent"
 	"countersign/agent/settings"
@@ -51,7 +48,7 @@ func policyName(p settings.Policy) string {
 func enrollmentToken(f settings.Fleet) (secret.Value, error) {
 	read := func() ([]byte, error) { return systemd.Credential(tokenName) }
 	if f.EnrollmentTokenFile != "" {
-		read = func() ([]byte, error) { return readToken(f.EnrollmentTokenFile) }
+		read = func() ([]byte, error) { return readSecret(f.EnrollmentTokenFile, uint32(os.Geteuid())) }
 	}
 	data, err := read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -61,25 +58,4 @@ func enrollmentToken(f settings.Fleet) (secret.Value, error) {
 		return secret.Value{}, fmt.Errorf("enrollment token: %w", err)
 	}
 	return secret.New(bytes.TrimSpace(data)), nil
-}
-
-// maxToken is more than a token has.
-const maxToken = 256
-
-// readToken reads a file that nobody else can read: a token enrolls more than this
-// computer.
-func readToken(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		return nil, err
-	}
-	if st.Mode&0o077 != 0 || st.Uid != 0 && st.Uid != uint32(os.Geteuid()) {
-		return nil, fmt.Errorf("%s can be read or replaced by others: it must belong to root or to the service, with mode 0600", path)
-	}
-	return io.ReadAll(io.LimitReader(f, maxToken))
 }

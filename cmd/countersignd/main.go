@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 	_ "time/tzdata" // display records name zones; the system may not know them
 
 	"github.com/spf13/cobra"
@@ -24,22 +25,37 @@ type usageError struct{ error }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().ExecuteContext(ctx)
+	status := report(ctx, command().ExecuteContext(ctx))
 	stop()
-	if err == nil {
-		return
-	}
-	if errors.Is(err, errBroken) {
-		os.Exit(1)
+	os.Exit(status)
+}
+
+// report says what failed, and returns the exit status.
+func report(ctx context.Context, err error) int {
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errBroken):
+		return 1
 	}
 	fmt.Fprintln(os.Stderr, "countersignd:", err)
-	if _, ok := errors.AsType[usageError](err); ok && systemd.Managed() {
-		os.Exit(systemd.ExitConfig)
-	} else if ok {
-		os.Exit(2)
+	if _, ok := errors.AsType[usageError](err); !ok {
+		return 1
 	}
-	os.Exit(1)
+	if !systemd.Managed() {
+		return 2
+	}
+	// systemd does not start this again, but whoever waits at its socket has it started
+	// at once, and again, as fast as it ends.
+	select {
+	case <-time.After(lingering):
+	case <-ctx.Done():
+	}
+	return systemd.ExitConfig
 }
+
+// lingering is how long a program that was started wrongly under systemd stays.
+const lingering = 10 * time.Second
 
 const long = `Keep the keys and answer for them: receive approval requests from Token Servers, have the
 security chip sign what a person decided, and serve the programs of local users at a unix

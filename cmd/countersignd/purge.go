@@ -80,8 +80,14 @@ func purge(cmd *cobra.Command, cfg config, p purgeFlags) (err error) {
 		return nil
 	}
 	stays, err := cfg.removeFromChips(cmd, list)
-	if err != nil {
+	if err != nil && !p.force {
 		return err
+	}
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "Not removed from any chip: %v\n", err)
+	}
+	if err := cmd.Context().Err(); err != nil { // whoever ended it did not mean the rest
+		return fmt.Errorf("ended before its end; %s stays, so that you can try again: %w", cfg.State, err)
 	}
 	if stays > 0 && !p.force {
 		return fmt.Errorf("%d of %d stay in a chip; %s stays, so that you can try again", stays, len(list), cfg.State)
@@ -103,9 +109,12 @@ func announce(out io.Writer, cfg config, list []agent.Leftover) {
 
 // removeFromChips removes each, says so, and counts what stays.
 func (c config) removeFromChips(cmd *cobra.Command, list []agent.Leftover) (stays int, err error) {
+	if len(list) == 0 {
+		return 0, nil // what there is goes without any chip
+	}
 	keys, closeKeys, err := c.chips()
 	if err != nil {
-		return 0, usageError{err}
+		return len(list), usageError{err}
 	}
 	for _, l := range list {
 		l.Remove(cmd.Context(), keys)

@@ -17,13 +17,18 @@ import (
 //
 // It runs as root, and only looks whether there is anything in the state
 // directory: what that says is for the purge to read, as the user who wrote it.
-func preparePurge(cfg config, to string) error {
+func preparePurge(cfg config, to string) (err error) {
 	if !hasState(cfg.State) {
 		return nil
 	}
 	if err := os.RemoveAll(to); err != nil {
 		return fmt.Errorf("prepare a purge: %w", err)
 	}
+	defer func() {
+		if err != nil { // half a program is none, and a full disk needs the room
+			err = errors.Join(err, os.RemoveAll(to))
+		}
+	}()
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return fmt.Errorf("prepare a purge: %w", err)
 	}

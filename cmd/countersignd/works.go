@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -39,6 +40,9 @@ func (s *service) build() (w *works, err error) {
 	}
 	for _, n := range w.cfg.Notes {
 		s.log.Warn("about the configuration", "note", n)
+	}
+	for _, p := range w.cfg.secrets(uint32(os.Geteuid())) {
+		s.log.Warn("a file with a secret cannot be used, and is looked at again when it is needed", "problem", p.Message)
 	}
 	cfg, err := w.agentConfig(s.log)
 	if err != nil {

@@ -75,17 +75,7 @@ func lockFaults() []fault {
 				return signature, err
 			}
 		})},
-		{"takes an unclean stop for a wrong PIN", "restarts lock nobody out", func(c *crooked, chip *hsmtest.Chip, _ <-chan struct{}) {
-			var keys []*crookedKey
-			c.bend = func(k *crookedKey) { keys = append(keys, k) }
-			honest := chip.Restart
-			chip.Restart = func() {
-				honest()
-				for _, k := range keys {
-					guess(context.Background(), k)
-				}
-			}
-		}},
+		{"takes an unclean stop for a wrong PIN", "restarts lock nobody out", restarts(func(k *crookedKey) { guess(context.Background(), k) })},
 		{"never gives the tries back", "the right PIN gives the tries back", bends(func(k *crookedKey) {
 			honest, spent := k.sign, 0
 			k.sign = func(ctx context.Context, digest []byte, a hsm.Auth) ([]byte, error) {

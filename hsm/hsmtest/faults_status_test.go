@@ -6,7 +6,6 @@ import (
 	"errors"
 
 	"countersign/hsm"
-	"countersign/hsm/hsmtest"
 )
 
 // describes gives another status than the honest one.
@@ -75,17 +74,9 @@ func statusFaults() []fault {
 		{"calls all chips by one name", "two chips are told apart", provides(func(c *crooked) {
 			c.identify = func(context.Context) (string, error) { return "tpm", nil }
 		})},
-		{"loses its keys with the power", "keys survive a restart", func(c *crooked, chip *hsmtest.Chip, _ <-chan struct{}) {
-			var keys []*crookedKey
-			c.bend = func(k *crookedKey) { keys = append(keys, k) }
-			honest := chip.Restart
-			chip.Restart = func() {
-				honest()
-				for _, k := range keys {
-					_ = k.honest.Delete(context.Background(), hsm.Auth{})
-				}
-			}
-		}},
+		{"loses its keys with the power", "keys survive a restart", restarts(func(k *crookedKey) {
+			_ = k.honest.Delete(context.Background(), hsm.Auth{})
+		})},
 	}
 }
 

@@ -55,6 +55,21 @@ func takes(f func(pin []byte) []byte) planting {
 	}
 }
 
+// restarts does something with each key when the chip is started again.
+func restarts(f func(k *crookedKey)) planting {
+	return func(c *crooked, chip *hsmtest.Chip, _ <-chan struct{}) {
+		var keys []*crookedKey
+		c.bend = func(k *crookedKey) { keys = append(keys, k) }
+		honest := chip.Restart
+		chip.Restart = func() {
+			honest()
+			for _, k := range keys {
+				f(k)
+			}
+		}
+	}
+}
+
 // opens makes another thing of a reference than the honest one.
 func opens(f func(honest func([]byte) (hsm.Key, error), reference []byte) (hsm.Key, error)) planting {
 	return provides(func(c *crooked) {

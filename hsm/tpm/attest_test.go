@@ -215,15 +215,7 @@ func TestEndorsementPassword(t *testing.T) {
 	if err := a.provider.Close(); err != nil {
 		t.Fatal(err)
 	}
-	raw := a.chip.Dial()
-	_, err := tpm2.HierarchyChangeAuth{
-		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
-		NewAuth:    tpm2.TPM2BAuth{Buffer: []byte("fleet")},
-	}.Execute(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw.Close()
+	setEndorsementPassword(t, a.chip)
 	p := provider(t, a.chip.Spec())
 	key := mustOpen(t, p, a.keys[0].Reference())
 	if _, err := p.Claim(t.Context(), []hsm.Key{key}); !errors.Is(err, hsm.ErrNoAttestation) {

@@ -94,10 +94,10 @@ func TestClaimByEachEndorsement(t *testing.T) {
 	}
 }
 
-// An endorsement password keeps everybody from the keys, with words.
-func TestEndorsementsBehindAPassword(t *testing.T) {
-	chip := testenv.StartSWTPM(t)
+func setEndorsementPassword(t *testing.T, chip *testenv.SWTPM) {
+	t.Helper()
 	raw := chip.Dial()
+	defer raw.Close()
 	_, err := tpm2.HierarchyChangeAuth{
 		AuthHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
 		NewAuth:    tpm2.TPM2BAuth{Buffer: []byte("fleet")},
@@ -105,7 +105,12 @@ func TestEndorsementsBehindAPassword(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw.Close()
+}
+
+// An endorsement password keeps everybody from the keys, with words.
+func TestEndorsementsBehindAPassword(t *testing.T) {
+	chip := testenv.StartSWTPM(t)
+	setEndorsementPassword(t, chip)
 	if list, err := provider(t, chip.Spec()).Endorsements(t.Context()); !errors.Is(err, hsm.ErrNoAttestation) {
 		t.Errorf("%d keys, %v", len(list), err)
 	}

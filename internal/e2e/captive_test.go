@@ -27,17 +27,17 @@ type loginPage struct {
 }
 
 // takeOver has what lies between answer at the server's address, in one of the ways
-// that networks have.
-func (n *internet) takeOver(s *server, secure bool, h http.Handler) *loginPage {
+// that networks have: with TLS up to a version, or 0 without.
+func (n *internet) takeOver(s *server, version uint16, h http.Handler) *loginPage {
 	n.t.Helper()
 	p := &loginPage{n: n, address: hostOf(n.t, s.device)}
 	n.middle.IP("address", "add", serverIP+"/32", "dev", "lo")
 	srv := &http.Server{Handler: p.recorded(h), ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)}
 	p.servers = append(p.servers, srv)
 	l := n.middle.Listen(p.address)
-	if secure {
+	if version != 0 {
 		cert, _ := authority(n.t, serverIP)
-		srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12}
+		srv.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12, MaxVersion: version}
 		go func() { _ = srv.ServeTLS(l, "", "") }()
 	} else {
 		go func() { _ = srv.Serve(l) }()
@@ -121,17 +121,18 @@ func TestLoginPageOfTheNetwork(t *testing.T) {
 		})
 	}
 	for name, c := range map[string]struct {
-		secure bool
+		secure uint16
 		answer http.Handler
 		code   string
 		words  string
 	}{
-		"a redirect":                      {true, page(302, "Location", "https://login.example/"), "captive_portal", "login page"},
-		"network authentication required": {true, page(511), "captive_portal", "login page"},
-		"a page":                          {true, page(200), "captive_portal", "login page"},
-		"no TLS at all":                   {false, page(302, "Location", "http://login.example/"), "captive_portal", "login page"},
-		"a proxy that looks into TLS":     {true, behind(n, hostOf(t, s.device)), "intercepted", "ends TLS"},
-		"somebody else":                   {true, http.NotFoundHandler(), "intercepted", "not the server's"},
+		"a redirect":                      {tls.VersionTLS13, page(302, "Location", "https://login.example/"), "captive_portal", "login page"},
+		"network authentication required": {tls.VersionTLS13, page(511), "captive_portal", "login page"},
+		"a page":                          {tls.VersionTLS13, page(200), "captive_portal", "login page"},
+		"a redirect by old TLS":           {tls.VersionTLS12, page(302, "Location", "https://login.example/"), "captive_portal", "login page"},
+		"no TLS at all":                   {0, page(302, "Location", "http://login.example/"), "captive_portal", "login page"},
+		"a proxy that looks into TLS":     {tls.VersionTLS13, behind(n, hostOf(t, s.device)), "intercepted", "ends TLS"},
+		"somebody else":                   {tls.VersionTLS13, http.NotFoundHandler(), "intercepted", "no certificate of the server's"},
 	} {
 		login := n.takeOver(s, c.secure, c.answer)
 		d.fails(c.code)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -367,6 +368,79 @@ func TestFleetWaits(t *testing.T) {
 	late.waitMachine("waiting_tpm")
 	late.tpm.Start()
 	late.waitMachine("enrolled")
+}
+
+// TestMachineSaysWhatIsInTheWay of its server, as users are told.
+func TestMachineSaysWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	s := n.serve(serverIP)
+	plain := testenv.StartTinyproxy(t, n.middle, gateway+":3128")
+	d := n.computer("")
+	d.fleet(s, s.machineToken(1).text("token"), "[network]", `proxy = "https://`+plain.Address+`"`)
+	d.start()
+	d.waitMachine("waiting_network")
+	c := d.check("machine")
+	if detail, _ := c["detail"].(string); !strings.Contains(detail, "wrong scheme") || !strings.Contains(c["cure"].(string), "write http://"+plain.Address) {
+		t.Errorf("doctor says %v", c)
+	}
+}
+
+// TestMachineFollowsItsServer to another name, and tells that one.
+func TestMachineFollowsItsServer(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	d := newDevice(t)
+	d.fleet(s, s.machineToken(1).text("token"))
+	d.start()
+	d.waitMachine("enrolled")
+	d.waitReported()
+	if m := d.machine(); m["server"] != s.device {
+		t.Errorf("before, its server is %v", m["server"])
+	}
+	port := func(url string) string { return url[strings.LastIndex(url, ":"):] }
+	next := "https://localhost" + port(s.device)
+	s.command("", "trust", "move", "--issuer", "https://localhost"+port(s.issuer), "--device-url", next).ok(t)
+	told := func(when string) {
+		t.Helper()
+		testenv.Eventually(t, "the machine to tell the new name "+when, func() bool {
+			m := d.machine()
+			detail, _ := d.check("machine")["detail"].(string)
+			return m["server"] == next && strings.Contains(detail, "enrolled at localhost as") && m["state"] == "enrolled"
+		})
+	}
+	d.proc.stop()
+	d.start()
+	told("once it hears of it")
+	d.proc.stop()
+	s.proc.stop()
+	d.start()
+	if m, c := d.machine(), d.check("machine"); m["server"] != next || !strings.Contains(c["detail"].(string), "localhost") {
+		t.Errorf("before it has reached it, the machine is %v, and doctor says %v", m, c)
+	}
+}
+
+// TestMachineIsBack: an outage of which the server need not hear leaves no trace.
+func TestMachineIsBack(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	d := newDevice(t)
+	d.fleet(s, s.machineToken(1).text("token"))
+	d.start()
+	d.waitMachine("enrolled")
+	d.enroll(s.link())
+	d.connected()
+	testenv.Eventually(t, "the user to be counted", func() bool { return s.machines()[0]["users"] == 1.0 })
+	s.proc.kill()
+	d.fails("server")
+	s.again()
+	d.connected() // which has the machine look, in a moment
+	s.proc.kill()
+	testenv.Eventually(t, "the machine to miss the server", func() bool { return d.check("machine")["status"] == "warn" })
+	<-time.After(20 * time.Second) // by then it asks less often than the profile does
+	s.again()
+	d.connected()
+	testenv.Eventually(t, "the machine to be back", func() bool { return d.check("machine")["status"] == "ok" })
 }
 
 // TestMachineSurvivesAKillAtEachStep: afterwards the computer enrolls, and is one

@@ -246,16 +246,12 @@ func authority(t *testing.T, ip string) (tls.Certificate, string) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, writeFile(t, "ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 }
 
-// TestProxyThatSpeaksTLS is trusted by the system's roots, where the server is by its
-// own; it sees no certificate of the device's.
-func TestProxyThatSpeaksTLS(t *testing.T) {
-	t.Parallel()
-	n := newInternet(t)
-	s := n.serve(serverIP)
-	plain := testenv.StartTinyproxy(t, n.middle, gateway+":3128")
-	cert, ca := authority(t, gateway)
+// tlsFront is a TLS server before a proxy. It says how many certificates it was shown,
+// -1 for who comes without TLS.
+func tlsFront(n *internet, address string, cert tls.Certificate, proxy string) <-chan int {
+	n.t.Helper()
 	certificates := make(chan int, 64)
-	front := n.middle.Listen(gateway + ":3129")
+	front := n.middle.Listen(address)
 	go func() {
 		for {
 			conn, err := front.Accept()
@@ -265,12 +261,12 @@ func TestProxyThatSpeaksTLS(t *testing.T) {
 			go func() {
 				outer := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequestClientCert, MinVersion: tls.VersionTLS12})
 				defer outer.Close()
-				if outer.HandshakeContext(t.Context()) != nil {
+				if outer.HandshakeContext(n.t.Context()) != nil {
 					certificates <- -1
 					return
 				}
 				certificates <- len(outer.ConnectionState().PeerCertificates)
-				inner, err := n.middle.Dial(t.Context(), "tcp", plain.Address)
+				inner, err := n.middle.Dial(n.t.Context(), "tcp", proxy)
 				if err != nil {
 					return
 				}
@@ -280,6 +276,18 @@ func TestProxyThatSpeaksTLS(t *testing.T) {
 			}()
 		}
 	}()
+	return certificates
+}
+
+// TestProxyThatSpeaksTLS is trusted by the system's roots, where the server is by its
+// own; it sees no certificate of the device's.
+func TestProxyThatSpeaksTLS(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	s := n.serve(serverIP)
+	plain := testenv.StartTinyproxy(t, n.middle, gateway+":3128")
+	cert, ca := authority(t, gateway)
+	certificates := tlsFront(n, gateway+":3129", cert, plain.Address)
 	d := n.computer("[network]\nproxy = \"https://" + gateway + ":3129\"\n")
 	d.start()
 	if a := d.cli(pin+"\n", "enroll", s.link(), "--pin-stdin").want(t, 4); a.code() != "proxy_unreachable" || !strings.Contains(a.stdout, "TLS with the proxy") {
@@ -298,4 +306,118 @@ func TestProxyThatSpeaksTLS(t *testing.T) {
 			t.Error("the device showed its certificate to the proxy")
 		}
 	}
+}
+
+// TestProxyByTheWrongScheme is told by all that tells: what it is, and what is to be
+// written instead.
+func TestProxyByTheWrongScheme(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	s := n.serve(serverIP)
+	plain := testenv.StartTinyproxy(t, n.middle, "["+gateway6+"]:3128")
+	cert, _ := authority(t, gateway)
+	tlsFront(n, gateway+":3129", cert, plain.Address)
+	d := n.computer("[network]\nproxy = \"http://" + plain.Address + "\"\n") // a literal of IPv6
+	d.start()
+	d.enroll(s.link())
+	d.connected()
+	for wrong, right := range map[string]string{
+		"http://" + gateway + ":3129": "https://" + gateway + ":3129",
+		"https://" + plain.Address:    "http://" + plain.Address,
+	} {
+		d.proc.stop()
+		d.configure("[network]\nproxy = \"" + wrong + "\"\n")
+		d.start()
+		if a := d.cli(pin+"\n", "enroll", s.link(), "--pin-stdin").want(t, 4); a.code() != "proxy_unreachable" || !strings.Contains(a.stdout, right) {
+			t.Errorf("%s: who enrolls is told: %s", wrong, a.stdout)
+		}
+		d.fails("proxy_unreachable")
+		if detail, cure := d.finding("proxy_unreachable"); !strings.Contains(detail, "wrong scheme") || !strings.Contains(cure, "write "+right+" in network.proxy") {
+			t.Errorf("%s: doctor says: %s: %s", wrong, detail, cure)
+		}
+		if status := d.cli("", "status").stdout; !strings.Contains(status, "the proxy is named with the wrong scheme") {
+			t.Errorf("%s: status says: %s", wrong, status)
+		}
+		if log := d.log.String(); !strings.Contains(log, "and is named with "+wrong[:strings.Index(wrong, "//")+2]) {
+			t.Errorf("%s: the log says: %s", wrong, log)
+		}
+	}
+}
+
+// TestProxyInOtherLetters is spoken to as its URL says: its password goes nowhere
+// without TLS.
+func TestProxyInOtherLetters(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	n.device.Hosts(gateway + " xn--e1afmkfd.test")
+	s := n.serve(serverIP)
+	first := make(chan []byte, 64)
+	front := n.middle.Listen(gateway + ":3129")
+	go func() {
+		for {
+			conn, err := front.Accept()
+			if err != nil {
+				return
+			}
+			start := make([]byte, 5)
+			_, _ = io.ReadFull(conn, start)
+			first <- start
+			_ = conn.Close()
+		}
+	}()
+	password := writeFile(t, "password", []byte("sesame\n"))
+	d := n.computer("[network]\nproxy = \"https://пример.test:3129\"\nproxy_user = \"alice\"\nproxy_password_file = \"" + password + "\"\n")
+	d.start()
+	d.cli(pin+"\n", "enroll", s.link(), "--pin-stdin").want(t, 4)
+	if start := <-first; start[0] != 22 {
+		t.Errorf("it is spoken to without TLS: %q", start)
+	}
+}
+
+// TestProxyPasswordIsLookedAt before the proxy asks for it: by doctor, which goes on
+// with the connection that there is, and when the service starts.
+func TestProxyPasswordIsLookedAt(t *testing.T) {
+	t.Parallel()
+	n := newInternet(t)
+	s := n.serve(serverIP)
+	const password = "sesame-4711"
+	address := gateway + ":3128"
+	proxy := testenv.StartTinyproxy(t, n.middle, address, "BasicAuth alice "+password)
+	file := writeFile(t, "password", []byte(password+"\n"))
+	d := n.computer("[network]\nproxy = \"http://" + address + "\"\nproxy_user = \"alice\"\nproxy_password_file = \"" + file + "\"\n")
+	d.start()
+	d.enroll(s.link())
+	d.connected()
+	if d.check("proxy_password") != nil {
+		t.Errorf("a good one: %v", d.check("proxy_password"))
+	}
+	if err := os.Chmod(file, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	detail, cure := d.finding("proxy_password")
+	if !strings.Contains(detail, file+" can be read") || !strings.Contains(cure, "chmod 0600 "+file) || d.checks()["server"] != "ok" {
+		t.Errorf("one for everybody: %s: %s: %v", detail, cure, d.checks())
+	}
+	proxy.Stop()
+	proxy.Start()
+	d.fails("proxy_authentication") // it is not used
+	if detail, cure = d.finding("proxy_authentication"); !strings.Contains(detail, file+" can be read") || !strings.Contains(cure, "chmod 0600 "+file) {
+		t.Errorf("one for everybody: %s: %s", detail, cure)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	d.proc.stop()
+	d.start() // and runs
+	if !strings.Contains(d.log.String(), file+" does not exist") {
+		t.Errorf("the log says nothing of it: %s", d.log)
+	}
+	if err := os.WriteFile(file, []byte(password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.connected()
+	if d.check("proxy_password") != nil {
+		t.Errorf("mended: %v", d.check("proxy_password"))
+	}
+	d.told(password)
 }

@@ -260,6 +260,51 @@ func TestCheckConfig(t *testing.T) {
 	}
 }
 
+// TestCheckConfigSeesWhatTheServiceSees: in a file system of its own, root asks about a
+// service that runs as somebody else.
+func TestCheckConfigSeesWhatTheServiceSees(t *testing.T) {
+	t.Parallel()
+	testenv.NeedMounts(t)
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"passwd": "root:x:0:0::/root:/bin/sh\ncountersign:x:4711:4711::/nonexistent:/bin/false\nalice:x:4712:4712::/:/bin/sh\n",
+		"countersign/countersignd.toml": "[network]\nproxy = \"http://proxy.example:3128\"\nproxy_user = \"alice\"\n" +
+			"proxy_password_file = \"/etc/countersign/password\"\n",
+		"countersign/password": "sesame\n",
+	} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run := func(change string, as ...string) answer {
+		script := `mount -t tmpfs -o mode=755 tmpfs /etc && cp -r "$0"/* /etc && chmod 755 /etc/countersign && ` + change + ` && exec "$@"`
+		line := append([]string{"--mount", "--propagation", "private", "sh", "-c", script, dir}, as...)
+		return runCommand(t, "", exec.Command("unshare", append(line, filepath.Join(bin, "countersignd"), "--check-config", "--json")...))
+	}
+	const file = "/etc/countersign/password"
+	for change, want := range map[string]string{
+		"chmod 0600 " + file:                            "the service may not read " + file,
+		"chmod 0644 " + file:                            file + " can be read or replaced by others",
+		"chown 4712 " + file + " && chmod 0600 " + file: "the service may not read " + file,
+		"rm " + file:                                    file + " does not exist",
+		"chown 4711 " + file + " && chmod 0600 " + file + " && : > " + file: file + " is empty",
+	} {
+		a := run(change).want(t, 1)
+		if !strings.Contains(a.stdout, want) || !strings.Contains(a.stdout, "chown countersign: "+file) || !strings.Contains(a.stdout, `"line":4`) {
+			t.Errorf("%s: %s", change, a.stdout)
+		}
+	}
+	run("chown 4711 " + file + " && chmod 0600 " + file).ok(t)
+	a := run("chmod 0600 "+file, "setpriv", "--reuid", "4712", "--regid", "4712", "--clear-groups").ok(t)
+	if notes, _ := a.json["notes"].([]any); len(notes) != 1 || !strings.Contains(notes[0].(string), "sudo") {
+		t.Errorf("somebody else is told: %s", a.stdout)
+	}
+}
+
 // TestSystemPolicyHoldsForUsers: in a file system of its own, where /etc has a
 // configuration of several files.
 func TestSystemPolicyHoldsForUsers(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"countersign/internal/testenv"
 )
@@ -176,8 +177,12 @@ func TestPassedWrongly(t *testing.T) {
 	}
 	two := start("exec 3</dev/null 4</dev/null; export LISTEN_FDS=2 LISTEN_PID=$$;")
 	two.Args[2] = strings.Replace(two.Args[2], "exec timeout 3 ", "exec ", 1) // the process that is meant
+	began := time.Now()
 	if a := runCommand(t, "", two).want(t, 78); !strings.Contains(a.stderr, "takes one socket and was given 2") {
 		t.Errorf("it says %s", a.stderr)
+	}
+	if took := time.Since(began); took < 5*time.Second {
+		t.Errorf("it ends after %v, and whoever waits at the socket has it started again as fast", took)
 	}
 	// By timeout it has another process id than the one named, and serves at its own socket.
 	if a := runCommand(t, "", start("exec 3</dev/null; export LISTEN_FDS=1 LISTEN_PID=$$;")).want(t, 124); a.stdout != "ready\n" {

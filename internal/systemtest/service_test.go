@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"countersign/internal/testenv"
 )
 
 // standing is what "countersign service status --json" says.
@@ -178,7 +180,7 @@ func TestServiceOfPackage(t *testing.T) {
 	if s.By != "service install" || cure == "" {
 		t.Fatalf("nobody says that the package is hidden: %+v", s)
 	}
-	m.run("/usr/bin/" + strings.TrimPrefix(cure, "sudo ") + " --purge")
+	m.run(cure + " --purge")
 	s = parseStanding(t, m.run("/usr/bin/countersign service status --json"))
 	if s.By != "package countersign" || s.State != "running" || !s.Socket.Answers || len(s.Problems) > 0 {
 		t.Errorf("the package is not in its place: %+v", s)
@@ -232,14 +234,33 @@ func TestServiceInstallUser(t *testing.T) {
 		out, err := m.user("alice", "~/.local/bin/countersign service status --user --json")
 		return err == nil && parseStanding(t, out).Socket.Answers
 	})
-	m.runAs("alice", "systemctl --user is-enabled countersignd.service countersignd.socket countersign-session.service")
+	m.runAs("alice", "systemctl --user is-enabled countersignd.service countersignd.socket countersign-session.service; systemctl --user is-active countersign-session.service")
+	helper := m.sessionPID()
+	m.runAs("alice", m.unpacked("v0.5.1")+"/countersign service install --user")
+	m.within(10*time.Second, "the prompts of the new version", func() bool { pid := m.sessionPID(); return pid != helper && pid != "0" })
 	if out, err := m.try("SUDO_UID=1000 " + dir + "/countersign service install --user"); err == nil || !strings.Contains(out, "takes no sudo") {
 		t.Errorf("root installs a user's service by mistake: %s", out)
 	}
 	m.runAs("alice", "~/.local/bin/countersign service uninstall --user --purge")
+	if pid := m.sessionPID(); pid != "0" {
+		t.Errorf("the prompts go on as process %s", pid)
+	}
 	if after := home(); after != before {
 		t.Errorf("it leaves in alice's home:\n%s", diff(before, after))
 	}
+
+	// The system's service is reached again by whoever does not name one.
+	m.run(dir + "/countersign service install")
+	m.runAs("alice", "countersign status | grep -q 'system service'")
+
+	// A home may be called anything.
+	elsewhere := `XDG_CONFIG_HOME=$HOME/.config XDG_STATE_HOME=$HOME/.local/state HOME="$HOME/of R&D; 100%" `
+	m.runAs("alice", `mkdir "$HOME/of R&D; 100%"; `+elsewhere+dir+"/countersign service install --user 2>&1")
+	m.within(10*time.Second, "the service in another home", func() bool {
+		out, err := m.user("alice", elsewhere+dir+"/countersign service status --user --json")
+		return err == nil && parseStanding(t, out).Running == "v0.5.0" && parseStanding(t, out).Installed == "v0.5.0"
+	})
+	m.runAs("alice", "countersign status | grep -q 'user service'; "+elsewhere+dir+"/countersign service uninstall --user --purge && countersign status | grep -q 'system service'")
 }
 
 // diff is what is in only one of two lists of lines.
@@ -283,7 +304,7 @@ func TestServiceInstallKilled(t *testing.T) {
 	}
 	check("installed", installed, true)
 	const moments = 12
-	for n := range moments {
+	for n := testenv.Stride(moments) - 1; n < moments; n += testenv.Stride(moments) {
 		at := fmt.Sprintf("timeout -s KILL %.3f ", (took * time.Duration(n+1) / moments).Seconds())
 		when := fmt.Sprintf("at %d of %d", n+1, moments)
 		_, _ = m.try(at + remove)

@@ -56,3 +56,22 @@ func TestStandsBy(t *testing.T) {
 		})
 	}
 }
+
+// TestStartedWronglyIsNoLoop: a drop-in with a wrong flag, and somebody who waits at the
+// socket, which has systemd start the service again by itself, do not keep the machine
+// busy; and once that is mended the caller has an answer.
+func TestStartedWronglyIsNoLoop(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.install("countersign")
+	m.active("countersignd.service")
+	m.run(`mkdir /etc/systemd/system/countersignd.service.d
+printf '[Service]\nExecStart=\nExecStart=/usr/bin/countersignd --bogus\n' >/etc/systemd/system/countersignd.service.d/x.conf
+systemctl daemon-reload; systemctl --no-block restart countersignd.service
+systemd-run --quiet --unit=caller countersign status`)
+	<-time.After(12 * time.Second)
+	if starts := m.run("journalctl -b -u countersignd.service --no-pager | grep -c 'unknown flag: --bogus'"); starts != "1" && starts != "2" {
+		t.Errorf("it was started %s times in 12 s", starts)
+	}
+	m.run("rm /etc/systemd/system/countersignd.service.d/x.conf; systemctl daemon-reload; systemctl restart countersignd.service; countersign status")
+}

@@ -62,4 +62,33 @@ func TestSettingsStay(t *testing.T) {
 	m.install("countersign")
 	m.active("countersignd.service")
 	m.run("grep -q '# ours' /etc/countersign/countersignd.toml")
+	// What the group root may read, root's shells may and the service may not.
+	m.run("chmod 0640 /etc/countersign/conf.d/50-ours.toml; ! setpriv --groups 0 countersignd --check-config; chmod 0644 /etc/countersign/conf.d/50-ours.toml; setpriv --groups 0 countersignd --check-config")
+}
+
+// TestStoppedStays: a server that somebody has stopped, to put a backup back, is not
+// started by an upgrade that comes meanwhile; one that runs is started anew. What is
+// disabled is left alone, of the agent too.
+func TestStoppedStays(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.server()
+	pid := func(unit string) string { return m.run("systemctl show -P MainPID " + unit) }
+	before := pid("countersign-server.service")
+	m.install("countersign-server")
+	if now := pid("countersign-server.service"); now == before || now == "0" {
+		t.Errorf("the server that ran as %s runs as %s", before, now)
+	}
+	m.run("systemctl stop countersign-server.service")
+	m.install("countersign-server")
+	if now := pid("countersign-server.service"); now != "0" {
+		t.Error("the server that was stopped runs")
+	}
+	// A removal that comes to nothing leaves it as it was.
+	m.run("systemctl start countersign-server.service; cd /var/lib/dpkg/info; sed -i '$a exit 1' countersign-server.prerm; ! dpkg --remove countersign-server")
+	m.active("countersign-server.service")
+	m.install("countersign")
+	m.run("systemctl disable --now countersignd.service countersignd.socket")
+	m.install("countersign")
+	m.run("! systemctl is-active countersignd.service countersignd.socket; ! systemctl is-enabled countersignd.service")
 }

@@ -171,22 +171,29 @@ func TestPIVGoIsAskedForThePIN(t *testing.T) {
 	})
 }
 
+// touched makes a key that takes no PIN, and a touch as the policy has it.
+func touched(t *testing.T, yk *piv.YubiKey, policy piv.TouchPolicy) crypto.Signer {
+	t.Helper()
+	key := keyOf(piv.PINPolicyNever)
+	key.TouchPolicy = policy
+	priv, err := yk.PrivateKey(piv.SlotSignature, generate(t, yk, piv.SlotSignature, key), piv.KeyAuth{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return priv.(crypto.Signer)
+}
+
 func TestPIVGoWaitsForTheTouch(t *testing.T) {
 	eachFirmware(t, func(t *testing.T, r *rig) {
 		yk := r.open()
-		key := keyOf(piv.PINPolicyNever)
-		key.TouchPolicy = piv.TouchPolicyAlways
-		priv, err := yk.PrivateKey(piv.SlotSignature, generate(t, yk, piv.SlotSignature, key), piv.KeyAuth{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		signer := touched(t, yk, piv.TouchPolicyAlways)
 		r.card.TouchAfter(50 * time.Millisecond)
 		start := time.Now()
-		checkSignature(t, priv.(crypto.Signer))
+		checkSignature(t, signer)
 		if waited := time.Since(start); waited < 50*time.Millisecond {
 			t.Errorf("signed after %s, before the touch", waited)
 		}
-		checkSignature(t, priv.(crypto.Signer))
+		checkSignature(t, signer)
 		if n := r.card.TouchesAwaited(); n != 2 {
 			t.Errorf("two signatures took %d touches", n)
 		}
@@ -196,39 +203,29 @@ func TestPIVGoWaitsForTheTouch(t *testing.T) {
 func TestPIVGoGetsNoTouch(t *testing.T) {
 	r := newRig(t, virtualpiv.WithTouchTimeout(20*time.Millisecond))
 	yk := r.open()
-	key := keyOf(piv.PINPolicyNever)
-	key.TouchPolicy = piv.TouchPolicyCached
-	priv, err := yk.PrivateKey(piv.SlotSignature, generate(t, yk, piv.SlotSignature, key), piv.KeyAuth{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := touched(t, yk, piv.TouchPolicyCached)
 	r.card.TouchNever()
-	if _, err := priv.(crypto.Signer).Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err == nil {
+	if _, err := signer.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err == nil {
 		t.Fatal("signed without a touch")
 	}
 	r.card.TouchAfter(0)
-	checkSignature(t, priv.(crypto.Signer))
+	checkSignature(t, signer)
 	r.card.TouchNever() // the touch before still serves
-	checkSignature(t, priv.(crypto.Signer))
+	checkSignature(t, signer)
 }
 
 // TestPulledWhileItWaitsForTheTouch must not wait for the card's time.
 func TestPulledWhileItWaitsForTheTouch(t *testing.T) {
 	r := newRig(t)
 	yk := r.open()
-	key := keyOf(piv.PINPolicyNever)
-	key.TouchPolicy = piv.TouchPolicyAlways
-	priv, err := yk.PrivateKey(piv.SlotSignature, generate(t, yk, piv.SlotSignature, key), piv.KeyAuth{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	signer := touched(t, yk, piv.TouchPolicyAlways)
 	r.card.SetTouch(func(ctx context.Context) bool {
 		go r.pcscd.Reader(0).Pull()
 		<-ctx.Done()
 		return false
 	})
 	start := time.Now()
-	if _, err := priv.(crypto.Signer).Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err == nil {
+	if _, err := signer.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err == nil {
 		t.Fatal("signed without a card")
 	}
 	if waited := time.Since(start); waited > 5*time.Second {
