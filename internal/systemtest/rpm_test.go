@@ -179,6 +179,23 @@ func (m *machine) rpmPurge() {
 	}
 }
 
+// TestRPMOverService erases a package from a machine whose service is not the
+// package's: that goes on.
+func TestRPMOverService(t *testing.T) {
+	m := boot(t)
+	m.tpm()
+	m.rpmDistribution()
+	m.run(m.unpacked("v0.5.0") + "/countersign service install")
+	m.upgrade("", "countersign")
+	if out := m.run("rpm --erase countersign 2>&1"); strings.Contains(out, "stay in") {
+		t.Errorf("what is there has the state, but it says %s", out)
+	}
+	s := parseStanding(t, m.run("countersign service status --json"))
+	if s.By != "service install" || s.State != "running" || !s.Socket.Answers || len(s.Problems) > 0 {
+		t.Errorf("after the package it is %+v", s)
+	}
+}
+
 // TestRPMPresets: what is enabled is what the machine's presets say, and the server
 // is not where they say nothing.
 func TestRPMPresets(t *testing.T) {
