@@ -9,6 +9,7 @@ import (
 
 	"countersign/agent/settings"
 	"countersign/agent/upstream"
+	"countersign/internal/mend"
 	"countersign/internal/secret"
 	"countersign/ipc"
 	"countersign/systemd"
@@ -72,11 +73,11 @@ func (c config) noPassword(why string) *ipc.Error {
 	file := c.Network.ProxyPasswordFile
 	cure := fmt.Sprintf("put the password into /etc/credstore/%s, and: systemctl restart countersignd; or into a file that %s names", proxyPasswordName, keyProxyPassword)
 	if file != "" {
-		owner := "chown " + serviceUser + ": " + file + " && "
-		if c.user {
-			owner = ""
+		private := mend.Words("chmod", "0600", file)
+		if !c.user {
+			private = mend.Then(mend.Words("chown", serviceUser+":", file), private)
 		}
-		cure = "put the password into " + file + ", and: " + owner + "chmod 0600 " + file + "; it is read anew for each connection"
+		cure = "put the password into " + file + ", and: " + private + "; it is read anew for each connection"
 	}
 	return ipc.Errorf(ipc.CodeProxyAuth, cure, "there is no password for the proxy: %s", why)
 }

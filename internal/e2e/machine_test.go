@@ -376,12 +376,14 @@ func TestMachineSaysWhatIsInTheWay(t *testing.T) {
 	n := newInternet(t)
 	s := n.serve(serverIP)
 	plain := testenv.StartTinyproxy(t, n.middle, gateway+":3128")
+	cert, _ := authority(t, gateway)
+	tlsFront(n, gateway+":3129", cert, plain.Address)
 	d := n.computer("")
-	d.fleet(s, s.machineToken(1).text("token"), "[network]", `proxy = "https://`+plain.Address+`"`)
+	d.fleet(s, s.machineToken(1).text("token"), "[network]", `proxy = "http://`+gateway+`:3129"`)
 	d.start()
 	d.waitMachine("waiting_network")
 	c := d.check("machine")
-	if detail, _ := c["detail"].(string); !strings.Contains(detail, "wrong scheme") || !strings.Contains(c["cure"].(string), "write http://"+plain.Address) {
+	if detail, _ := c["detail"].(string); !strings.Contains(detail, "wrong scheme") || !strings.Contains(c["cure"].(string), "write https://"+gateway+":3129") {
 		t.Errorf("doctor says %v", c)
 	}
 }
