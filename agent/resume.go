@@ -71,12 +71,18 @@ func refused(err error) bool {
 	return ok && p.Status >= 400 && p.Status < 500 && p.Status != 429
 }
 
+// misnamed reports whether it is the settings of a proxy that keep the server from being
+// reached, which are no better the next time.
+func misnamed(err error) bool {
+	return upstream.ProxyFaultOf(err).Instead != "" || upstream.KindOf(err) == upstream.ProxyAuth
+}
+
 // retry calls f until it succeeds, is refused, or was tried often enough.
 func retry(ctx context.Context, f func() error) error {
 	var backoff upstream.Backoff
 	for i := 1; ; i++ {
 		err := f()
-		if err == nil || refused(err) || i == stepTries || ctx.Err() != nil {
+		if err == nil || refused(err) || misnamed(err) || i == stepTries || ctx.Err() != nil {
 			return err
 		}
 		if upstream.Sleep(ctx, backoff.Pause()) != nil {

@@ -15,8 +15,10 @@ const (
 	// answerTimeout is how long a proxy may take to answer CONNECT. It leaves time
 	// within a call to find out what is wrong with one that does not.
 	answerTimeout = 15 * time.Second
-	// probeTimeout bounds the look at what a proxy speaks.
-	probeTimeout = 3 * time.Second
+	// probeTimeout bounds the look at what a proxy speaks, and silenceTimeout is after
+	// what silence in a handshake it is looked at.
+	probeTimeout   = 3 * time.Second
+	silenceTimeout = time.Second
 )
 
 // tunnel is a connection to a proxy. Whatever goes wrong on it before the proxy has
@@ -90,17 +92,32 @@ func secured(ctx context.Context, conn net.Conn, address string) (net.Conn, erro
 	}
 	name, _, _ := strings.Cut(host, "%") // certificates know no zones
 	outer := tls.Client(conn, &tls.Config{ServerName: name, MinVersion: tls.VersionTLS12})
-	handshake, cancel := context.WithTimeout(ctx, dialTimeout)
+	wrong := &proxySchemeError{address, false}
+	limited, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
+	handshake, end := context.WithCancelCause(limited)
+	defer end(nil)
+	// Who says nothing may be waiting for the end of a line.
+	look := time.AfterFunc(silenceTimeout, func() {
+		if speaksPlainly(handshake, address) {
+			end(wrong)
+		}
+	})
+	defer look.Stop()
 	if err = outer.HandshakeContext(handshake); err == nil {
 		return outer, nil
 	}
 	_ = conn.Close()
-	// Servers with TLS answer those who come without in HTTP, too.
-	if !isTLS(err) && speaksHTTP(ctx, address) && !speaksTLS(ctx, address) {
-		return nil, &proxySchemeError{address, false}
+	if errors.Is(context.Cause(handshake), wrong) || !isTLS(err) && speaksPlainly(ctx, address) {
+		return nil, wrong
 	}
 	return nil, &proxyTLSError{err}
+}
+
+// speaksPlainly reports whether a server speaks HTTP, and no TLS. Those with TLS answer
+// who comes without in HTTP, too.
+func speaksPlainly(ctx context.Context, address string) bool {
+	return speaksHTTP(ctx, address) && !speaksTLS(ctx, address)
 }
 
 // isTLS reports whether a handshake failed with somebody who speaks TLS.

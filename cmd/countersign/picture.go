@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -23,11 +24,18 @@ const (
 )
 
 // qrDecodeCommand is what this program starts itself as to read a picture. It
-// is nobody's to call.
+// is nobody's to call. The process ends at once with its answer: whoever has seen a
+// picture does nothing more.
 func (a *app) qrDecodeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: qr.Subcommand, Hidden: true, Args: usage(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error { return qr.Serve(a.in, a.out) },
+		RunE: func(*cobra.Command, []string) error {
+			if err := qr.Serve(a.in, a.out); err != nil {
+				return err
+			}
+			syscall.Exit(0)
+			return nil
+		},
 	}
 }
 
