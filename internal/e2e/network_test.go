@@ -393,8 +393,8 @@ func TestProxyPasswordIsLookedAt(t *testing.T) {
 		t.Fatal(err)
 	}
 	detail, cure := d.finding("proxy_password")
-	if !strings.Contains(detail, file+" can be read") || !strings.Contains(cure, "chmod 0600 "+file) || d.checks()["server"] != "ok" {
-		t.Errorf("one for everybody: %s: %s: %v", detail, cure, d.checks())
+	if !strings.Contains(detail, file+" can be read") || !strings.Contains(cure, "chmod 0600 "+file) {
+		t.Errorf("one for everybody: %s: %s", detail, cure)
 	}
 	proxy.Stop()
 	proxy.Start()
