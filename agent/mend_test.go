@@ -9,6 +9,7 @@ import (
 
 	"countersign/agent/state"
 	"countersign/hsm"
+	"countersign/internal/testenv"
 	"countersign/ipc"
 )
 
@@ -18,7 +19,7 @@ func ran(t *testing.T, line, name string) []string {
 	t.Helper()
 	bin, log := t.TempDir(), filepath.Join(t.TempDir(), "log")
 	script := "#!/bin/sh\nprintf '[%s]' \"$@\" >>'" + log + "'\necho >>'" + log + "'\n"
-	if err := os.WriteFile(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
+	if err := testenv.WriteProgram(filepath.Join(bin, name), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("sh", "-c", line)

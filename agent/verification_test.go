@@ -53,7 +53,7 @@ func (v *verifyKit) write(text string) {
 	v.t.Helper()
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	if err := os.WriteFile(v.program, []byte(text), 0o755); err != nil {
+	if err := testenv.WriteProgram(v.program, []byte(text), 0o755); err != nil {
 		v.t.Fatal(err)
 	}
 }

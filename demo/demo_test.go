@@ -54,7 +54,7 @@ func TestDemoFailsOnAFlippedByte(t *testing.T) {
 			liar := t.TempDir()
 			script := "#!/bin/bash\nset -o pipefail\n" + curl + ` "$@" | jq -c 'if .evidence then ` + part +
 				` |= .[:300] + (if .[300:301] == "A" then "B" else "A" end) + .[301:] else . end'` + "\n"
-			if err := os.WriteFile(filepath.Join(liar, "curl"), []byte(script), 0o700); err != nil {
+			if err := testenv.WriteProgram(filepath.Join(liar, "curl"), []byte(script), 0o700); err != nil {
 				t.Fatal(err)
 			}
 			cmd := exec.CommandContext(t.Context(), "./demo")

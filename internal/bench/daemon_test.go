@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"countersign/internal/testenv"
 )
 
 // bin is where "make bench" has built the programs.
@@ -37,7 +39,7 @@ func ownCopy(tb testing.TB, name string) string {
 	tb.Helper()
 	data := read(tb, program(tb, name))
 	path := filepath.Join(tb.TempDir(), filepath.Base(name))
-	if err := os.WriteFile(path, data, 0o755); err != nil {
+	if err := testenv.WriteProgram(path, data, 0o755); err != nil {
 		tb.Fatal(err)
 	}
 	return path

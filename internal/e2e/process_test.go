@@ -128,7 +128,7 @@ func commandAs(tb testing.TB, uid uint32, args ...string) answer {
 	defer os.RemoveAll(dir)
 	program := filepath.Join(dir, "countersign")
 	data, err := os.ReadFile(filepath.Join(bin, "countersign"))
-	if err = errors.Join(err, os.Chmod(dir, 0o755), os.WriteFile(program, data, 0o755)); err != nil {
+	if err = errors.Join(err, os.Chmod(dir, 0o755), testenv.WriteProgram(program, data, 0o755)); err != nil {
 		tb.Fatal(err)
 	}
 	cmd := exec.Command(program, args...)

@@ -87,7 +87,7 @@ func TestApprovedByAPlugin(t *testing.T) {
 	present := t.TempDir()
 	config := "[verify]\nfingerprint = false\ncustom = \"plugin\"\nplugin = \"" + program + "\"\n"
 	err = errors.Join(
-		os.WriteFile(program, []byte(strings.ReplaceAll(string(text), "/run/countersign-present", present)), 0o755),
+		testenv.WriteProgram(program, []byte(strings.ReplaceAll(string(text), "/run/countersign-present", present)), 0o755),
 		os.WriteFile(d.config, []byte(config), 0o600),
 	)
 	if err != nil {
@@ -143,7 +143,7 @@ func TestApprovedByPolkit(t *testing.T) {
 	d.system = true
 	program := filepath.Join(d.dir, "countersign")
 	data, err := os.ReadFile(filepath.Join(bin, "countersign"))
-	if err = errors.Join(err, os.Chmod(d.dir, 0o755), os.WriteFile(program, data, 0o755)); err != nil {
+	if err = errors.Join(err, os.Chmod(d.dir, 0o755), testenv.WriteProgram(program, data, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	d.start()

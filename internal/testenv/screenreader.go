@@ -1,7 +1,6 @@
 package testenv
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -173,7 +172,7 @@ func (d *Desktop) WithVars(program string, vars map[string]string) string {
 		script += " '" + name + "=" + value + "'"
 	}
 	name := filepath.Join(d.dir, "accessible-"+filepath.Base(program))
-	if err := os.WriteFile(name, []byte(script+" '"+path+"' \"$@\"\n"), 0o700); err != nil {
+	if err := WriteProgram(name, []byte(script+" '"+path+"' \"$@\"\n"), 0o700); err != nil {
 		d.tb.Fatal(err)
 	}
 	return name
