@@ -265,14 +265,17 @@ func offset(skew time.Duration) string {
 	return rough(-skew) + " ahead"
 }
 
-// rough is a duration as people tell it.
+// rough is a duration as people tell it: a word that comes by the network is no more
+// exact than a second or two.
 func rough(d time.Duration) string {
 	const day = 24 * time.Hour
-	switch {
-	case d >= 2*365*day:
-		return fmt.Sprintf("%d years", d/(365*day))
-	case d >= 2*day:
-		return fmt.Sprintf("%d days", d/day)
+	switch days := d.Round(day) / day; {
+	case days >= 2*365:
+		return fmt.Sprintf("%d years", days/365)
+	case days >= 2:
+		return fmt.Sprintf("%d days", days)
+	case d >= time.Hour:
+		return d.Round(time.Minute).String()
 	}
 	return d.Round(time.Second).String()
 }

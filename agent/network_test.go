@@ -91,3 +91,16 @@ func TestAnotherNetworkIsAskedAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestRoughTimes: what a second on the network changes is not told.
+func TestRoughTimes(t *testing.T) {
+	const day = 24 * time.Hour
+	for d, want := range map[time.Duration]string{
+		90*time.Second + 400*time.Millisecond: "1m30s", 3*time.Hour - time.Second: "3h0m0s", 3*time.Hour + 2*time.Second: "3h0m0s",
+		400*day - time.Second: "400 days", 400*day + time.Second: "400 days", 3*365*day - time.Second: "3 years",
+	} {
+		if got := rough(d); got != want {
+			t.Errorf("%v is %s, want %s", d, got, want)
+		}
+	}
+}
