@@ -56,18 +56,7 @@ func TestFullDisk(t *testing.T) {
 	do(t, "install", installed, v1)
 	do(t, "install", upgraded, v1)
 	do(t, "install", upgraded, v2)
-	for _, c := range []struct {
-		name                                   string
-		before, action, with, after, afterWith string
-		want                                   string
-	}{
-		{"install, install", "", "install", v1, "install", v1, installed},
-		{"install, uninstall", "", "install", v1, "uninstall", v1, bare},
-		{"upgrade, upgrade", v1, "install", v2, "install", v2, upgraded},
-		{"upgrade, uninstall", v1, "install", v2, "uninstall", v2, bare},
-		{"uninstall, uninstall", v1, "uninstall", v1, "uninstall", v1, bare},
-		{"uninstall, install", v1, "uninstall", v1, "install", v1, installed},
-	} {
+	for _, c := range interruptions(v1, v2, bare, installed, upgraded) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			want := treeOf(t, c.want)

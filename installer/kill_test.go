@@ -173,19 +173,7 @@ func TestKilledAnywhere(t *testing.T) {
 	do(t, "install", installed, v1)
 	do(t, "install", upgraded, v1)
 	do(t, "install", upgraded, v2)
-	for _, c := range []struct {
-		name string
-		// before is what was installed, action what is killed, and after what follows.
-		before, action, with, after, afterWith string
-		want                                   string
-	}{
-		{"install, install", "", "install", v1, "install", v1, installed},
-		{"install, uninstall", "", "install", v1, "uninstall", v1, bare},
-		{"upgrade, upgrade", v1, "install", v2, "install", v2, upgraded},
-		{"upgrade, uninstall", v1, "install", v2, "uninstall", v2, bare},
-		{"uninstall, uninstall", v1, "uninstall", v1, "uninstall", v1, bare},
-		{"uninstall, install", v1, "uninstall", v1, "install", v1, installed},
-	} {
+	for _, c := range interruptions(v1, v2, bare, installed, upgraded) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			want := treeOf(t, c.want)
@@ -210,5 +198,27 @@ func TestKilledAnywhere(t *testing.T) {
 				_ = os.RemoveAll(root)
 			}
 		})
+	}
+}
+
+// interruption is a job that is interrupted, and what is done about it.
+type interruption struct {
+	name string
+	// before is what was installed, action what is interrupted, and after what follows.
+	before, action, with, after, afterWith string
+	// want is a tree as it is to be in the end.
+	want string
+}
+
+// interruptions are those of two versions of the programs, and of the trees without
+// either, with the first, and with the second in its place.
+func interruptions(v1, v2, bare, installed, upgraded string) []interruption {
+	return []interruption{
+		{"install, install", "", "install", v1, "install", v1, installed},
+		{"install, uninstall", "", "install", v1, "uninstall", v1, bare},
+		{"upgrade, upgrade", v1, "install", v2, "install", v2, upgraded},
+		{"upgrade, uninstall", v1, "install", v2, "uninstall", v2, bare},
+		{"uninstall, uninstall", v1, "uninstall", v1, "uninstall", v1, bare},
+		{"uninstall, install", v1, "uninstall", v1, "install", v1, installed},
 	}
 }
